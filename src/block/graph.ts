@@ -1,0 +1,113 @@
+import { assert } from '../util/assert.ts';
+import type { BlockNode } from './node.ts';
+
+/**
+ * The named nodes and who uses them. A *use* is an edge from a user (an export, a job, a filter)
+ * to a node; it is what moves when a filter is put in between or a mirror pivots, so a user reads
+ * `use.node` anew for each request and never keeps the node itself.
+ */
+export interface NodeUse {
+  /** The node that the user talks to now. */
+  readonly node: BlockNode;
+  /** Who: `export exp0`, `job mirror0`, `node mirror-top`. Shown when the node cannot be removed. */
+  readonly user: string;
+  readonly writable: boolean;
+  /** Ends the use. */
+  release(): void;
+}
+
+class Use implements NodeUse {
+  node: BlockNode;
+  readonly user: string;
+  readonly writable: boolean;
+  readonly #uses: Set<Use>;
+
+  constructor(uses: Set<Use>, node: BlockNode, user: string, writable: boolean) {
+    this.#uses = uses;
+    this.node = node;
+    this.user = user;
+    this.writable = writable;
+    uses.add(this);
+  }
+
+  release(): void {
+    this.#uses.delete(this);
+  }
+}
+
+/** Why a node must be left alone, in QEMU's words: `block device is in use by block job: mirror`. */
+export interface Blocker {
+  readonly node: BlockNode;
+  readonly reason: string;
+}
+
+export class BlockGraph {
+  readonly #nodes = new Map<string, BlockNode>();
+  readonly #uses = new Set<Use>();
+  readonly #blockers = new Set<Blocker>();
+  #nextName = 0;
+
+  /** Nodes in the order in which they were added. */
+  nodes(): readonly BlockNode[] {
+    return [...this.#nodes.values()];
+  }
+
+  find(name: string): BlockNode | undefined {
+    return this.#nodes.get(name);
+  }
+
+  /** The caller has seen to it that the name is free. */
+  add(node: BlockNode): void {
+    assert(!this.#nodes.has(node.name), `node name ${node.name} is free`);
+    this.#nodes.set(node.name, node);
+  }
+
+  /** Takes the node out of the graph; the caller closes it. */
+  remove(node: BlockNode): void {
+    assert(this.#nodes.get(node.name) === node, 'the node is in the graph');
+    assert(this.usersOf(node).length === 0, `nobody uses ${node.name}`);
+    this.#nodes.delete(node.name);
+  }
+
+  /** A free node name of the form QEMU uses for anonymous nodes: `#block123`. */
+  generateName(): string {
+    for (;;) {
+      const name = `#block${String(this.#nextName++).padStart(3, '0')}`;
+      if (!this.#nodes.has(name)) return name;
+    }
+  }
+
+  use(node: BlockNode, user: string, options: { writable: boolean }): NodeUse {
+    return new Use(this.#uses, node, user, options.writable);
+  }
+
+  usersOf(node: BlockNode): readonly NodeUse[] {
+    return [...this.#uses].filter((use) => use.node === node);
+  }
+
+  /** Puts `filter`, whose child is `below`, between `below` and everybody who used it. */
+  insertFilter(filter: BlockNode, below: BlockNode): void {
+    assert(filter.child === below, 'the filter sits on the node');
+    this.add(filter);
+    this.replace(below, filter, `node ${filter.name}`);
+  }
+
+  /** Points every user of `from` at `to`, except the user named. */
+  replace(from: BlockNode, to: BlockNode, exceptUser?: string): void {
+    for (const use of this.#uses) {
+      if (use.node === from && use.user !== exceptUser) use.node = to;
+    }
+  }
+
+  /** Refuses other jobs and removal for a node until the returned function is called. */
+  block(node: BlockNode, reason: string): () => void {
+    const blocker = { node, reason };
+    this.#blockers.add(blocker);
+    return () => this.#blockers.delete(blocker);
+  }
+
+  blockerOf(node: BlockNode): string | undefined {
+    for (const blocker of this.#blockers) if (blocker.node === node) return blocker.reason;
+    return undefined;
+  }
+}

@@ -1,0 +1,255 @@
+import type { DirtyBitmap } from '../bitmap/dirty-bitmap.ts';
+import { assert } from '../util/assert.ts';
+import { asBlockError, BlockError } from '../util/errors.ts';
+
+/**
+ * A vertex of the block graph: a disk, or a filter above one. Every kind of disk has this shape.
+ *
+ * A request returns nothing when it finished at once and a promise only when it did not, and it
+ * fails by throwing or by rejecting with a `BlockError`. That saves the hot path a promise a
+ * request; whoever does not care writes `await node.write(...)`.
+ *
+ * Nodes take requests of any alignment and any length; what a disk cannot do itself (unaligned
+ * O_DIRECT, a remote server's maximum) its node does for it. `limits` says what is cheapest.
+ */
+export type Completion = void | Promise<void>;
+
+/** Flags of write-like requests, or-ed together. */
+export const WRITE_FUA = 1;
+/** Zeroes may be made by deallocating (the wire's NO_HOLE is the absence of this flag). */
+export const ZERO_MAY_UNMAP = 2;
+/** Fail at once with ENOTSUP when zeroing is no faster than writing (the wire's FAST_ZERO). */
+export const ZERO_NO_FALLBACK = 4;
+
+/** What base:allocation says of a range. `hole`: not allocated. `zero`: reads as zeroes. */
+export interface Extent {
+  offset: number;
+  length: number;
+  hole: boolean;
+  zero: boolean;
+}
+
+export interface BlockLimits {
+  /** Requests that are multiples of this need no read-modify-write; a power of two, 1 to 65536. */
+  readonly requestAlignment: number;
+  /** Requests that are multiples of this are fastest; a power of two, at least 512. */
+  readonly preferredBytes: number;
+  /** The longest read or write that the disk takes in one piece. */
+  readonly transferBytesMax: number;
+}
+
+export interface BlockFeatures {
+  /** Discard deallocates; without it a discard succeeds and does nothing. */
+  readonly discard: boolean;
+  /** Write-zeroes costs less than writing zeroes, so ZERO_NO_FALLBACK can succeed. */
+  readonly fastZero: boolean;
+}
+
+export interface DiskRange {
+  readonly offset: number;
+  readonly length: number;
+}
+
+const NO_BITMAPS: readonly DirtyBitmap[] = [];
+
+export abstract class BlockNode {
+  /** `node-name` of QMP. */
+  readonly name: string;
+  abstract readonly driver: string;
+  abstract readonly size: number;
+  abstract readonly readOnly: boolean;
+  abstract readonly limits: BlockLimits;
+  abstract readonly features: BlockFeatures;
+  /** The node this filter passes to; undefined for a disk. */
+  get child(): BlockNode | undefined {
+    return undefined;
+  }
+
+  /** Named bitmaps first to last added; QMP shows the newest first. */
+  readonly bitmaps: DirtyBitmap[] = [];
+  /** The enabled ones. Replaced, never changed: a request keeps the array it started with. */
+  #recording = NO_BITMAPS;
+  /** Write-like requests that have not finished, for `settled`. */
+  readonly #writesInFlight = new Set<Promise<void>>();
+
+  constructor(name: string) {
+    this.name = name;
+  }
+
+  /** Fills the whole buffer from `offset` on. */
+  read(offset: number, buffer: Buffer): Completion {
+    this.#assertRange(offset, buffer.length);
+    return this.doRead(offset, buffer);
+  }
+
+  write(offset: number, data: Buffer, flags = 0): Completion {
+    this.#assertWritable(offset, data.length);
+    const recording = this.#recording;
+    let done: Completion;
+    try {
+      done = this.doWrite(offset, data, flags);
+    } finally {
+      if (recording.length !== 0) record(recording, offset, data.length);
+    }
+    return done && this.#finish(done, recording, offset, data.length);
+  }
+
+  /** Afterwards the range reads as zeroes. */
+  writeZeroes(offset: number, length: number, flags = 0): Completion {
+    this.#assertWritable(offset, length);
+    const recording = this.#recording;
+    let done: Completion;
+    try {
+      done = this.doWriteZeroes(offset, length, flags);
+    } finally {
+      if (recording.length !== 0) record(recording, offset, length);
+    }
+    return done && this.#finish(done, recording, offset, length);
+  }
+
+  /** The contents of the range no longer matter; what it reads as until the next write is not said. */
+  discard(offset: number, length: number, flags = 0): Completion {
+    this.#assertWritable(offset, length);
+    const recording = this.#recording;
+    let done: Completion;
+    try {
+      done = this.doDiscard(offset, length, flags);
+    } finally {
+      if (recording.length !== 0) record(recording, offset, length);
+    }
+    return done && this.#finish(done, recording, offset, length);
+  }
+
+  /** Every write answered before this call is on stable storage when it is done. */
+  flush(): Completion {
+    return this.doFlush();
+  }
+
+  /**
+   * Extents from `offset` on: at least one, in order, without gaps, at most `extentsMax`; they may
+   * stop before the end of the range (ask again) and never pass it.
+   */
+  blockStatus(
+    offset: number,
+    length: number,
+    extentsMax: number,
+  ): readonly Extent[] | Promise<readonly Extent[]> {
+    this.#assertRange(offset, length);
+    assert(length > 0 && extentsMax > 0, 'block status of something');
+    return this.doBlockStatus(offset, length, extentsMax);
+  }
+
+  /** A hint that the range will be read soon. */
+  prefetch(offset: number, length: number): Completion {
+    this.#assertRange(offset, length);
+    return this.doPrefetch(offset, length);
+  }
+
+  /** Requests that wait for a peer fail soon instead of waiting on (before a forced cancel). */
+  cancelInFlight(): void {}
+
+  /** Ends the node: nothing may be in flight, nothing may follow. */
+  abstract close(): Promise<void>;
+
+  protected abstract doRead(offset: number, buffer: Buffer): Completion;
+  protected abstract doWrite(offset: number, data: Buffer, flags: number): Completion;
+  protected abstract doWriteZeroes(offset: number, length: number, flags: number): Completion;
+  protected abstract doDiscard(offset: number, length: number, flags: number): Completion;
+  protected abstract doFlush(): Completion;
+  protected abstract doBlockStatus(
+    offset: number,
+    length: number,
+    extentsMax: number,
+  ): readonly Extent[] | Promise<readonly Extent[]>;
+
+  protected doPrefetch(_offset: number, _length: number): Completion {}
+
+  /**
+   * Resolves when every write that has begun by now has finished, whatever begins later. A new
+   * filter needs it: a write that entered below it before it was there is seen by nobody else.
+   */
+  async settled(): Promise<void> {
+    await Promise.allSettled(this.#writesInFlight);
+  }
+
+  addBitmap(bitmap: DirtyBitmap): void {
+    assert(bitmap.size === this.size, 'a bitmap covers its node');
+    this.bitmaps.push(bitmap);
+    this.#refreshRecording();
+  }
+
+  removeBitmap(bitmap: DirtyBitmap): void {
+    const index = this.bitmaps.indexOf(bitmap);
+    assert(index !== -1, 'the bitmap is on this node');
+    this.bitmaps.splice(index, 1);
+    this.#refreshRecording();
+  }
+
+  findBitmap(name: string): DirtyBitmap | undefined {
+    return this.bitmaps.find((bitmap) => bitmap.name === name);
+  }
+
+  /**
+   * Starts or stops marking this node's writes in the bitmap. A write that is in flight meanwhile
+   * is marked: it counts for the bitmaps that recorded when it began and for those that do when it
+   * ends.
+   */
+  setRecording(bitmap: DirtyBitmap, enabled: boolean): void {
+    assert(this.bitmaps.includes(bitmap), 'the bitmap is on this node');
+    bitmap.enabled = enabled;
+    this.#refreshRecording();
+  }
+
+  #refreshRecording(): void {
+    const enabled = this.bitmaps.filter((bitmap) => bitmap.enabled);
+    this.#recording = enabled.length === 0 ? NO_BITMAPS : enabled;
+  }
+
+  /** The rest of a write that did not finish at once: a failed one may have changed the disk too. */
+  #finish(
+    done: Promise<void>,
+    recording: readonly DirtyBitmap[],
+    offset: number,
+    length: number,
+  ): Promise<void> {
+    const end = () => {
+      this.#writesInFlight.delete(tracked);
+      if (recording.length !== 0) record(recording, offset, length);
+      if (this.#recording !== recording) record(this.#recording, offset, length);
+    };
+    const tracked = done.then(end, (error: unknown) => {
+      end();
+      throw error;
+    });
+    this.#writesInFlight.add(tracked);
+    return tracked;
+  }
+
+  #assertRange(offset: number, length: number): void {
+    assert(offset >= 0 && length >= 0 && offset + length <= this.size, 'request inside the disk');
+  }
+
+  #assertWritable(offset: number, length: number): void {
+    this.#assertRange(offset, length);
+    if (this.readOnly) {
+      throw new BlockError('EPERM', `Cannot write to node "${this.name}": it is read-only`);
+    }
+  }
+
+  /** A node's failure in words: `doing` says the verb, the range is added here. */
+  protected fail(error: unknown, verb: string, range?: DiskRange): BlockError {
+    const what = range === undefined ? '' : ` ${range.length} bytes at ${range.offset}`;
+    return asBlockError(error, `Cannot ${verb}${what} on node "${this.name}"`);
+  }
+}
+
+function record(bitmaps: readonly DirtyBitmap[], offset: number, length: number): void {
+  for (const bitmap of bitmaps) bitmap.set(offset, length);
+}
+
+/** Parts of a larger request, in order, none longer than `lengthMax`. */
+export function* pieces(offset: number, length: number, lengthMax: number): Generator<DiskRange> {
+  for (let at = offset; at < offset + length; at += lengthMax) {
+    yield { offset: at, length: Math.min(lengthMax, offset + length - at) };
+  }
+}

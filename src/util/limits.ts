@@ -1,0 +1,51 @@
+/**
+ * Every bound on what a peer or an operator can make us hold, in one place.
+ * Sizes are bytes unless the name says otherwise.
+ */
+export const KiB = 1024;
+export const MiB = 1024 * KiB;
+export const GiB = 1024 * MiB;
+
+/** Largest READ or WRITE payload that the server takes (`maximum payload` of NBD_INFO_BLOCK_SIZE). */
+export const NBD_PAYLOAD_BYTES_MAX = 64 * MiB;
+/** Bytes of READ and WRITE payload that one client may have in flight before we stop reading from it. */
+export const CLIENT_IN_FLIGHT_BYTES_MAX = 64 * MiB;
+/** Requests that one client may have in flight before we stop reading from it. */
+export const CLIENT_IN_FLIGHT_REQUESTS_MAX = 128;
+/** Replies that wait for a client which does not read, before we stop serving it. */
+export const CLIENT_UNSENT_BYTES_MAX = 8 * MiB;
+/** Data of one option of the handshake: a name and a few hundred queries fit. */
+export const NBD_OPTION_BYTES_MAX = 64 * KiB;
+/** Options that a client may send before it enters transmission. */
+export const NBD_OPTIONS_MAX = 128;
+/** Time for the whole handshake (QEMU's default of handshake-max-seconds). */
+export const NBD_HANDSHAKE_MS_MAX = 10_000;
+/** Clients of one NBD server at a time (QEMU's default of max-connections). */
+export const NBD_CONNECTIONS_MAX = 100;
+/** Extents in one BLOCK_STATUS reply (the protocol recommends at most 2^20). */
+export const BLOCK_STATUS_EXTENTS_MAX = 16_384;
+
+/** Requests that our client keeps in flight on one connection. */
+export const TARGET_IN_FLIGHT_REQUESTS_MAX = 64;
+
+/** Bytes of background copies in flight: more falls out of the processor's cache on a short link. */
+export const COPY_IN_FLIGHT_BYTES_MAX = 8 * MiB;
+
+/** One QMP message, as QEMU limits its tokens. */
+export const QMP_MESSAGE_BYTES_MAX = 64 * MiB;
+/** Nesting of one QMP message, as QEMU. */
+export const QMP_NESTING_MAX = 1024;
+/** Replies and events that wait for a monitor which does not read, before it is closed. */
+export const QMP_UNSENT_BYTES_MAX = 4 * MiB;
+
+/** Smallest bitmap granularity. */
+export const GRANULARITY_MIN = 512;
+/** Largest bitmap granularity. */
+export const GRANULARITY_MAX = 2 * GiB;
+/** Largest granularity of a mirror job. */
+export const MIRROR_GRANULARITY_MAX = 64 * MiB;
+/** Granularity when nobody says otherwise: what QEMU takes for a node that reports no cluster size. */
+export const GRANULARITY_DEFAULT = 64 * KiB;
+
+/** Offsets and lengths are JavaScript numbers: exact up to here (8 PiB). */
+export const BYTES_MAX = Number.MAX_SAFE_INTEGER;

@@ -1,0 +1,20 @@
+import { defineConfig } from 'vitest/config';
+
+// One project a kind of test, so that `npm run check` can run the fast ones alone.
+const project = (name: string, include: string[], testTimeout: number) => ({
+  test: { name, include, testTimeout, hookTimeout: testTimeout, environment: 'node' as const },
+});
+
+export default defineConfig({
+  test: {
+    // Two cores and real peers: more workers only make every test slower.
+    maxWorkers: 2,
+    projects: [
+      project('unit', ['test/unit/**/*.test.ts', 'test/property/**/*.test.ts'], 30_000),
+      project('conformance', ['test/conformance/**/*.test.ts'], 60_000),
+      project('interop', ['test/interop/**/*.test.ts'], 120_000),
+      project('e2e', ['test/e2e/**/*.test.ts'], 180_000),
+      project('tidy', ['test/tidy/**/*.test.ts'], 60_000),
+    ],
+  },
+});
