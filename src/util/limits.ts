@@ -49,3 +49,10 @@ export const GRANULARITY_DEFAULT = 64 * KiB;
 
 /** Offsets and lengths are JavaScript numbers: exact up to here (8 PiB). */
 export const BYTES_MAX = Number.MAX_SAFE_INTEGER;
+
+/** What one read from a socket can bring; each connection holds one such slab. */
+export const NET_SLAB_BYTES = 128 * KiB;
+/** Bytes that wait for `Connection.read` before we stop reading from the socket. */
+export const NET_UNREAD_BYTES_MAX = 128 * KiB;
+/** Peers of a full listener that are kept waiting; further ones are turned away. */
+export const LISTEN_WAITING_MAX = 64;

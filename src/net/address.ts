@@ -1,0 +1,44 @@
+/** Where a listener waits or a peer is reached. The shapes are those of QMP's `SocketAddress`. */
+export interface InetAddress {
+  readonly type: 'inet';
+  /** A name or a literal address, without brackets. */
+  readonly host: string;
+  /** For a listener, 0 lets the system choose. */
+  readonly port: number;
+}
+
+export interface UnixAddress {
+  readonly type: 'unix';
+  readonly path: string;
+}
+
+export type SocketAddress = InetAddress | UnixAddress;
+
+/** As people write it: `127.0.0.1:10809`, `[::1]:10809`, `unix:/run/nbd.sock`. */
+export function formatAddress(address: SocketAddress): string {
+  if (address.type === 'unix') return `unix:${address.path}`;
+  const host = address.host.includes(':') ? `[${address.host}]` : address.host;
+  return `${host}:${address.port}`;
+}
+
+/** What the system said, in words; undefined codes keep the system's own sentence. */
+export function reasonOf(error: NodeJS.ErrnoException): string {
+  return (error.code !== undefined ? REASONS[error.code] : undefined) ?? error.message;
+}
+
+const REASONS: Record<string, string> = {
+  EACCES: 'permission denied',
+  EADDRINUSE: 'the address is in use',
+  EADDRNOTAVAIL: 'this host does not have that address',
+  EAI_AGAIN: 'the host name cannot be looked up now',
+  ECONNREFUSED: 'connection refused',
+  ECONNRESET: 'connection reset by the peer',
+  EHOSTUNREACH: 'no route to the host',
+  ENETUNREACH: 'the network is unreachable',
+  ENOENT: 'there is no such socket',
+  ENOTDIR: 'a part of the path is not a directory',
+  ENOTFOUND: 'the host name is unknown',
+  ENOTSOCK: 'it is not a socket',
+  EPIPE: 'the peer has closed the connection',
+  ETIMEDOUT: 'timed out',
+};

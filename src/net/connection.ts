@@ -1,0 +1,212 @@
+import type { Socket } from 'node:net';
+import { assert } from '../util/assert.ts';
+import { ProtocolError } from '../util/errors.ts';
+import { NET_UNREAD_BYTES_MAX } from '../util/limits.ts';
+import { reasonOf } from './address.ts';
+import { ByteQueue } from './byte-queue.ts';
+import { type ByteSink, Incoming } from './incoming.ts';
+
+/**
+ * A byte stream over a socket, with two ways to read: `read(n)` for a negotiation, which is
+ * straight async code, and `takeOver(sink)` for what follows, where a promise a request would be
+ * the dearest part of it. What arrived early is handed over with it.
+ *
+ * A peer that has half-closed is still answered; the connection is closed when both sides have
+ * ended, when it broke, or when somebody destroys it.
+ */
+
+/** The peer ended the stream in order, between two messages. */
+export class ConnectionEnded extends ProtocolError {
+  override readonly name = 'ConnectionEnded' as 'ProtocolError';
+}
+
+interface PendingRead {
+  readonly bytes: number;
+  readonly resolve: (data: Buffer) => void;
+  readonly reject: (error: Error) => void;
+}
+
+export class Connection {
+  /** Who is at the other end, for logs and errors. */
+  readonly peer: string;
+  /** Resolves when the socket is closed: with what broke it, or nothing after an orderly end. */
+  readonly closed: Promise<Error | undefined>;
+
+  readonly #socket: Socket;
+  readonly #incoming: Incoming;
+  readonly #unread = new ByteQueue();
+  #pendingRead: PendingRead | undefined;
+  #sink: ByteSink | undefined;
+  #peerEnded = false;
+  #failure: Error | undefined;
+  #drainWaiters: (() => void)[] = [];
+
+  /** `incoming` is what the socket was made with; without it plain `data` events are used. */
+  constructor(socket: Socket, peer: string, incoming?: Incoming) {
+    this.peer = peer;
+    this.#socket = socket;
+    this.#incoming = incoming ?? new Incoming();
+    this.#incoming.sink = this.#collector();
+    socket.setNoDelay(true);
+    if (incoming === undefined) socket.on('data', (chunk) => this.#incoming.push(chunk));
+    socket.on('end', () => this.#onEnd());
+    socket.on('drain', () => this.#wakeDrainWaiters());
+    socket.on('error', (error) => {
+      this.#failure ??= error;
+    });
+    this.closed = new Promise((resolve) => {
+      socket.once('close', () => {
+        this.#onClose();
+        resolve(this.#failure);
+      });
+    });
+    socket.resume();
+  }
+
+  get isClosed(): boolean {
+    return this.#socket.destroyed;
+  }
+
+  get bytesReceived(): number {
+    return this.#socket.bytesRead;
+  }
+
+  get bytesSent(): number {
+    return this.#socket.bytesWritten;
+  }
+
+  /** Bytes that `write` took and the system did not yet. */
+  get unsentBytes(): number {
+    return this.#socket.writableLength;
+  }
+
+  /**
+   * The next `bytes` bytes. One call at a time, and none after `takeOver`. Rejects with
+   * `ConnectionEnded` when the peer ended before the first of them, with another `ProtocolError`
+   * when it ended or broke in the middle.
+   */
+  read(bytes: number): Promise<Buffer> {
+    assert(this.#sink === undefined && this.#pendingRead === undefined, 'one reader at a time');
+    return new Promise((resolve, reject) => {
+      this.#pendingRead = { bytes, resolve, reject };
+      this.#serveRead();
+    });
+  }
+
+  /** Hands what arrived and all that follows to `sink`. */
+  takeOver(sink: ByteSink): void {
+    assert(this.#sink === undefined && this.#pendingRead === undefined, 'one reader at a time');
+    this.#sink = sink;
+    this.#incoming.sink = sink;
+    this.resume();
+    for (let chunk = this.#unread.shift(); chunk !== undefined; chunk = this.#unread.shift()) {
+      sink.push(chunk);
+    }
+    if (this.#peerEnded) sink.end();
+  }
+
+  /** Stops reading from the socket, so that the peer is held back. */
+  pause(): void {
+    this.#socket.pause();
+  }
+
+  resume(): void {
+    if (!this.#socket.destroyed) this.#socket.resume();
+  }
+
+  /**
+   * Sends `data`, which nobody may change until `onWritten` is called: when the system has taken it,
+   * or when the connection broke. Returns whether more is welcome now (else see `whenDrained`).
+   */
+  write(data: Buffer, onWritten?: () => void): boolean {
+    return this.#socket.write(data, onWritten);
+  }
+
+  /** Resolves when the system has taken nearly all that was written, or the connection closed. */
+  whenDrained(): Promise<void> {
+    if (!this.#socket.writableNeedDrain || this.#socket.destroyed) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.#drainWaiters.push(resolve);
+    });
+  }
+
+  /**
+   * Sends what was written and then the end of our side. What the peer still sends is dropped; the
+   * connection closes when the peer ends too. Bound the wait with `destroy`.
+   */
+  end(): void {
+    this.#incoming.sink = DISCARD;
+    this.#socket.end();
+    this.resume();
+  }
+
+  /** Closes at once; what was not sent yet is lost. */
+  destroy(): void {
+    this.#socket.destroy();
+  }
+
+  #collector(): ByteSink {
+    return {
+      push: (chunk) => {
+        this.#unread.push(Buffer.from(chunk));
+        this.#serveRead();
+        return false;
+      },
+      room: () => undefined,
+      filled() {},
+      end() {},
+    };
+  }
+
+  #serveRead(): void {
+    const pending = this.#pendingRead;
+    if (pending === undefined) {
+      if (this.#unread.length > NET_UNREAD_BYTES_MAX) this.pause();
+      return;
+    }
+    if (this.#unread.length >= pending.bytes) {
+      this.#pendingRead = undefined;
+      pending.resolve(this.#unread.consume(pending.bytes));
+    } else if (this.#peerEnded || this.#socket.destroyed) {
+      this.#pendingRead = undefined;
+      pending.reject(this.#endOfStream(pending.bytes));
+    } else {
+      this.resume();
+    }
+  }
+
+  #endOfStream(wanted: number): Error {
+    const got = this.#unread.length;
+    if (this.#failure !== undefined) {
+      return new ProtocolError(`Connection with ${this.peer} broke: ${reasonOf(this.#failure)}`);
+    }
+    const what = this.#peerEnded ? 'was closed by the peer' : 'is closed';
+    if (got === 0) return new ConnectionEnded(`Connection with ${this.peer} ${what}`);
+    const where = `after ${got} of ${wanted} bytes of a message`;
+    return new ProtocolError(`Connection with ${this.peer} ${what} ${where}`);
+  }
+
+  #onEnd(): void {
+    this.#peerEnded = true;
+    this.#serveRead();
+    this.#sink?.end();
+  }
+
+  #onClose(): void {
+    this.#serveRead();
+    this.#wakeDrainWaiters();
+  }
+
+  #wakeDrainWaiters(): void {
+    const waiters = this.#drainWaiters;
+    this.#drainWaiters = [];
+    for (const wake of waiters) wake();
+  }
+}
+
+const DISCARD: ByteSink = {
+  push: () => false,
+  room: () => undefined,
+  filled() {},
+  end() {},
+};

@@ -1,0 +1,61 @@
+import { connect } from 'node:net';
+import type { Clock } from '../util/clock.ts';
+import { formatAddress, reasonOf, type SocketAddress } from './address.ts';
+import { Connection } from './connection.ts';
+import { Incoming } from './incoming.ts';
+
+/** Opening a connection to a listener elsewhere, within a given time. */
+
+/** The peer could not be reached. `code` is the system's (`ECONNREFUSED`, `ETIMEDOUT`, ...). */
+export class DialError extends Error {
+  override readonly name = 'DialError';
+  readonly code: string;
+
+  constructor(code: string, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+  }
+}
+
+export interface DialOptions {
+  readonly clock: Clock;
+  readonly timeoutMs: number;
+  /** Gives up: the attempt rejects with code `ECANCELED`. */
+  readonly signal?: AbortSignal;
+}
+
+/** Rejects with `DialError`, whose message names the address and says why. */
+export function dial(address: SocketAddress, options: DialOptions): Promise<Connection> {
+  const name = formatAddress(address);
+  const incoming = new Incoming();
+  const where =
+    address.type === 'unix' ? { path: address.path } : { host: address.host, port: address.port };
+  return new Promise((resolve, reject) => {
+    const socket = connect({ ...where, allowHalfOpen: true, onread: incoming.onread });
+    socket.pause();
+    const fail = (code: string, reason: string, cause?: Error) => {
+      finish();
+      socket.on('error', () => {}); // Whatever else it says on its way out.
+      socket.destroy();
+      reject(new DialError(code, `Cannot connect to ${name}: ${reason}`, { cause }));
+    };
+    const onError = (error: NodeJS.ErrnoException) =>
+      fail(error.code ?? 'EIO', reasonOf(error), error);
+    const onAbort = () => fail('ECANCELED', 'given up');
+    const timer = options.clock.after(options.timeoutMs, () =>
+      fail('ETIMEDOUT', `no answer within ${options.timeoutMs} ms`),
+    );
+    const finish = () => {
+      timer.cancel();
+      socket.off('error', onError);
+      options.signal?.removeEventListener('abort', onAbort);
+    };
+    socket.once('error', onError);
+    socket.once('connect', () => {
+      finish();
+      resolve(new Connection(socket, name, incoming));
+    });
+    options.signal?.addEventListener('abort', onAbort);
+    if (options.signal?.aborted) onAbort();
+  });
+}

@@ -1,0 +1,119 @@
+import { lstatSync, unlinkSync } from 'node:fs';
+import { type AddressInfo, connect, createServer, type Server, Socket } from 'node:net';
+import { UsageError } from '../util/errors.ts';
+import { formatAddress, reasonOf, type SocketAddress } from './address.ts';
+import { Connection } from './connection.ts';
+import type { ConnectionLimit } from './connection-limit.ts';
+import { Incoming } from './incoming.ts';
+
+/** Waiting for connections on one address. */
+export interface ListenOptions {
+  readonly limit: ConnectionLimit;
+  readonly onConnection: (connection: Connection) => void;
+}
+
+export class Listener {
+  /** Where it listens; for port 0 with the port that the system chose. */
+  readonly address: SocketAddress;
+  readonly #server: Server;
+  readonly #options: ListenOptions;
+  readonly #waiting = new Set<Socket>();
+
+  constructor(server: Server, address: SocketAddress, options: ListenOptions) {
+    this.#server = server;
+    this.address = address;
+    this.#options = options;
+    server.on('connection', (socket: Socket) => {
+      this.#waiting.add(socket);
+      if (!options.limit.admit(() => this.#serve(socket))) {
+        this.#waiting.delete(socket);
+        socket.destroy();
+      }
+    });
+  }
+
+  /** Accepts nobody any more; connections that are served go on. A Unix socket's file goes. */
+  close(): void {
+    this.#server.close();
+    for (const socket of this.#waiting) socket.destroy();
+  }
+
+  #serve(socket: Socket): Promise<unknown> {
+    this.#waiting.delete(socket);
+    if (socket.destroyed) return Promise.resolve();
+    const connection = adopt(socket, this.address);
+    this.#options.onConnection(connection);
+    return connection.closed;
+  }
+}
+
+/** Rejects with `UsageError` naming the address when it cannot be had. */
+export async function listen(address: SocketAddress, options: ListenOptions): Promise<Listener> {
+  try {
+    return await tryListen(address, options);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'EADDRINUSE' && address.type === 'unix' && (await removeStale(address.path))) {
+      return listen(address, options);
+    }
+    const reason = reasonOf(error as NodeJS.ErrnoException);
+    throw new UsageError(`Cannot listen on ${formatAddress(address)}: ${reason}`, { cause: error });
+  }
+}
+
+function tryListen(address: SocketAddress, options: ListenOptions): Promise<Listener> {
+  const server = createServer({ allowHalfOpen: true, pauseOnConnect: true });
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.once('listening', () => {
+      server.off('error', reject);
+      resolve(new Listener(server, actualAddress(address, server), options));
+    });
+    if (address.type === 'unix') server.listen({ path: address.path });
+    else server.listen({ host: address.host, port: address.port });
+  });
+}
+
+function actualAddress(address: SocketAddress, server: Server): SocketAddress {
+  if (address.type === 'unix') return address;
+  return { ...address, port: (server.address() as AddressInfo).port };
+}
+
+/** Removes a socket that a dead process left; never one that is in use, nor any other file. */
+async function removeStale(path: string): Promise<boolean> {
+  if (!lstatSync(path, { throwIfNoEntry: false })?.isSocket()) return false;
+  if (!(await refusesConnections(path))) return false;
+  unlinkSync(path);
+  return true;
+}
+
+function refusesConnections(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const probe = connect({ path });
+    probe.once('connect', () => {
+      probe.destroy();
+      resolve(false);
+    });
+    probe.once('error', (error: NodeJS.ErrnoException) => resolve(error.code === 'ECONNREFUSED'));
+  });
+}
+
+/**
+ * Node's server makes its sockets without `onread`, which is what lets us choose where bytes are
+ * read to; so the handle of the accepted socket moves to a socket of our own making. `_handle` and
+ * `handle` are undocumented (and as old as Node): without them plain `data` events do the work.
+ */
+function adopt(accepted: Socket, address: SocketAddress): Connection {
+  const peer = peerOf(accepted, address);
+  const { _handle: handle } = accepted as { _handle?: object | null };
+  if (!handle) return new Connection(accepted, peer);
+  const incoming = new Incoming();
+  const options = { handle, allowHalfOpen: true, pauseOnCreate: true, onread: incoming.onread };
+  return new Connection(new Socket(options), peer, incoming);
+}
+
+function peerOf(socket: Socket, address: SocketAddress): string {
+  if (address.type === 'unix') return `client of ${formatAddress(address)}`;
+  const { remoteAddress: host = '?', remotePort: port = 0 } = socket;
+  return formatAddress({ type: 'inet', host, port });
+}
