@@ -148,6 +148,14 @@ export abstract class BlockNode {
   /** Requests that wait for a peer fail soon instead of waiting on (before a forced cancel). */
   cancelInFlight(): void {}
 
+  /**
+   * Calls `listener` whenever the disk was lost and found again: what it had answered and not
+   * flushed by then may be gone. Returns how to stop listening.
+   */
+  watchReconnects(listener: () => void): () => void {
+    return this.child?.watchReconnects(listener) ?? (() => {});
+  }
+
   /** Ends the node: nothing may be in flight, nothing may follow. */
   abstract close(): Promise<void>;
 

@@ -31,6 +31,9 @@ export const TARGET_IN_FLIGHT_REQUESTS_MAX = 64;
 /** Bytes of background copies in flight: more falls out of the processor's cache on a short link. */
 export const COPY_IN_FLIGHT_BYTES_MAX = 8 * MiB;
 
+/** Foreign system calls that wait in the thread pool at a time (koffi refuses the 257th). */
+export const SYSCALLS_IN_FLIGHT_MAX = 32;
+
 /** One QMP message, as QEMU limits its tokens. */
 export const QMP_MESSAGE_BYTES_MAX = 64 * MiB;
 /** Nesting of one QMP message, as QEMU. */

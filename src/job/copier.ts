@@ -1,0 +1,285 @@
+import { isZero } from '../block/detect-zeroes.ts';
+import type { MirrorTop } from '../block/mirror-top.ts';
+import {
+  type BlockNode,
+  type DiskRange,
+  type Extent,
+  pieces,
+  ZERO_MAY_UNMAP,
+} from '../block/node.ts';
+import type { RangeHold } from '../block/range-lock.ts';
+import { BufferPool } from '../util/buffer-pool.ts';
+import { asBlockError, type BlockError } from '../util/errors.ts';
+import { GiB, KiB, MiB } from '../util/limits.ts';
+
+/**
+ * Background copies. One copy is a *claim*: a run of dirty bytes whose range is held and whose bits
+ * are cleared before anything of it is looked at, so that a write that comes meanwhile marks it
+ * again. Its source is asked what is data and what is zero; zeroes travel as WRITE_ZEROES (or not
+ * at all when the target has them), data in pieces of at most 1 MiB. A part of a claim that did not
+ * reach the target is dirty again before anyone hears of the failure.
+ */
+const PIECE_BYTES_MAX = MiB;
+/** Claims grow up to here while the source has nothing but zeroes. */
+const ZERO_CLAIM_BYTES_MAX = GiB;
+const CLAIMS_MAX = 64;
+const EXTENTS_MAX = 256;
+/** Runs of zeroes in data are looked for in blocks of this size. */
+const ZERO_BLOCK_BYTES = 64 * KiB;
+
+export interface CopierListener {
+  /** A claim has ended: there is room for another one. */
+  onEnded(creditBytes: number): void;
+  onError(side: 'source' | 'target', error: BlockError, range: DiskRange): void;
+}
+
+class SideError extends Error {
+  readonly side: 'source' | 'target';
+
+  constructor(side: 'source' | 'target', cause: unknown) {
+    super(side, { cause });
+    this.side = side;
+  }
+}
+
+export class Copier {
+  readonly #top: MirrorTop;
+  readonly #target: () => BlockNode;
+  readonly #listener: CopierListener;
+  readonly #windowBytes: number;
+  readonly #pool: BufferPool;
+  #cursor = 0;
+  #claimBytes = PIECE_BYTES_MAX;
+  #claims = 0;
+  /** Data on its way: what the window bounds. */
+  #inFlightBytes = 0;
+  /** Progress that the claims in flight will bring. */
+  creditInFlight = 0;
+  /** The end of the disk was reached: everything that was dirty at first has had its turn. */
+  firstPassDone = false;
+  /** Data bytes written to the target. */
+  copiedBytes = 0;
+  #onIdle: (() => void) | undefined;
+
+  constructor(options: {
+    top: MirrorTop;
+    target: () => BlockNode;
+    windowBytes: number;
+    listener: CopierListener;
+  }) {
+    this.#top = options.top;
+    this.#target = options.target;
+    this.#windowBytes = options.windowBytes;
+    this.#listener = options.listener;
+    this.#pool = new BufferPool(options.windowBytes);
+  }
+
+  get isIdle(): boolean {
+    return this.#claims === 0;
+  }
+
+  /** Resolves when no copy is in flight. */
+  async idle(): Promise<void> {
+    while (this.#claims > 0) {
+      await new Promise<void>((resolve) => {
+        this.#onIdle = resolve;
+      });
+    }
+  }
+
+  /**
+   * Starts copies until the window is full, `dataBytes` of data are on their way, or everything
+   * that is dirty is held by someone. Returns the data bytes claimed, for the speed limit.
+   */
+  pump(dataBytes: number): number {
+    const { partBytes } = this.#top.dirty;
+    const pieceBytes = Math.ceil(Math.min(PIECE_BYTES_MAX, dataBytes) / partBytes) * partBytes;
+    let claimed = 0;
+    while (claimed < dataBytes && this.#hasRoom()) {
+      const claim = this.#nextClaim(Math.max(pieceBytes, this.#claimBytes));
+      if (claim === undefined) break;
+      const bytes = Math.min(claim.range.length, pieceBytes);
+      claimed += bytes;
+      this.#begin(claim, bytes);
+    }
+    return claimed;
+  }
+
+  #hasRoom(): boolean {
+    return this.#claims < CLAIMS_MAX && this.#inFlightBytes < this.#windowBytes;
+  }
+
+  /** Holds the next dirty run from the cursor on that nobody else holds, once round the disk. */
+  #nextClaim(lengthMax: number): { range: DiskRange; hold: RangeHold } | undefined {
+    const { dirty, lock } = this.#top;
+    const start = this.#cursor;
+    for (let wrapped = false; ; ) {
+      const range = dirty.nextRun(this.#cursor, lengthMax);
+      if (range === undefined || (wrapped && range.offset >= start)) {
+        if (wrapped || start === 0) {
+          if (range === undefined) this.firstPassDone = true;
+          return undefined;
+        }
+        this.firstPassDone = true;
+        wrapped = true;
+        this.#cursor = 0;
+        continue;
+      }
+      this.#cursor = range.offset + range.length;
+      const hold = lock.tryLock(range.offset, range.length);
+      if (hold !== undefined) return { range, hold };
+    }
+  }
+
+  #begin({ range, hold }: { range: DiskRange; hold: RangeHold }, dataBytes: number): void {
+    const { dirty } = this.#top;
+    const before = dirty.bitmap.count;
+    dirty.clear(range.offset, range.length);
+    const credit = before - dirty.bitmap.count;
+    this.#claims++;
+    this.#inFlightBytes += dataBytes;
+    this.creditInFlight += credit;
+    void this.#copyClaim(range, dataBytes).then((done) => {
+      hold.release();
+      this.#claims--;
+      this.#inFlightBytes -= dataBytes;
+      this.creditInFlight -= credit;
+      if (this.#claims === 0) this.#onIdle?.();
+      this.#listener.onEnded(this.#earned(credit, range, done));
+    });
+  }
+
+  /** What a claim adds to the progress: the granules that it cleaned, as far as it got. */
+  #earned(credit: number, range: DiskRange, doneBytes: number): number {
+    if (credit === 0) return 0;
+    const { size, granularity, granules } = this.#top.dirty.bitmap;
+    const overhang = range.offset + range.length === size ? granules * granularity - size : 0;
+    return doneBytes === range.length ? credit - overhang : Math.min(credit, doneBytes);
+  }
+
+  /**
+   * Copies a claim, or as much of it as has at most `dataBytes` of data, and marks the rest again.
+   * Returns the bytes that are equal now. Does not fail: errors go to the listener.
+   */
+  async #copyClaim(range: DiskRange, dataBytes: number): Promise<number> {
+    let extents: readonly Extent[];
+    try {
+      extents = await this.#extentsOf(range);
+    } catch {
+      // As QEMU: who cannot tell what the source holds copies it.
+      extents = [{ ...range, hole: false, zero: false }];
+    }
+    const end = range.offset + range.length;
+    const work: Promise<number>[] = [];
+    let at = range.offset;
+    let left = dataBytes;
+    for (const extent of extents) {
+      if (left === 0) break;
+      const length = extent.zero ? extent.length : Math.min(extent.length, left);
+      if (!extent.zero) left -= length;
+      const part = { offset: extent.offset, length };
+      work.push(this.#guarded(part, extent.zero ? this.#zero(part) : this.#data(part)));
+      at = part.offset + length;
+    }
+    if (at < end) {
+      this.#top.dirty.mark(at, end - at);
+      this.#cursor = Math.min(this.#cursor, at);
+    }
+    this.#adapt(extents, range);
+    const done = await Promise.all(work);
+    return done.reduce((sum, bytes) => sum + bytes, 0);
+  }
+
+  /** Asks only where an answer can save something: a few written bytes are data. */
+  #extentsOf(range: DiskRange): readonly Extent[] | Promise<readonly Extent[]> {
+    if (range.length < this.#top.dirty.bitmap.granularity) {
+      return [{ ...range, hole: false, zero: false }];
+    }
+    return this.#top.child.blockStatus(range.offset, range.length, EXTENTS_MAX);
+  }
+
+  #adapt(extents: readonly Extent[], range: DiskRange): void {
+    const first = extents[0]!;
+    const allZero = first.zero && first.length === range.length;
+    this.#claimBytes = allZero
+      ? Math.min(this.#claimBytes * 2, ZERO_CLAIM_BYTES_MAX)
+      : PIECE_BYTES_MAX;
+  }
+
+  /** Marks the range again when its copy fails, then tells. Returns the bytes copied. */
+  async #guarded(range: DiskRange, work: Promise<void>): Promise<number> {
+    try {
+      await work;
+      return range.length;
+    } catch (error) {
+      if (!(error instanceof SideError)) throw error;
+      this.#top.dirty.mark(range.offset, range.length);
+      const doing = `Cannot copy ${range.length} bytes at ${range.offset} to the mirror's target`;
+      this.#listener.onError(error.side, asBlockError(error.cause, doing), range);
+      return 0;
+    }
+  }
+
+  async #zero(range: DiskRange): Promise<void> {
+    try {
+      if (await this.#targetIsZero(range)) return;
+      await this.#target().writeZeroes(range.offset, range.length, ZERO_MAY_UNMAP);
+    } catch (error) {
+      throw new SideError('target', error);
+    }
+    this.#top.unflushed.add(range.offset, range.length);
+  }
+
+  async #targetIsZero({ offset, length }: DiskRange): Promise<boolean> {
+    const extents = await this.#target().blockStatus(offset, length, 2);
+    const first = extents[0]!;
+    return first.zero && first.length === length;
+  }
+
+  async #data(range: DiskRange): Promise<void> {
+    const buffer = this.#pool.take(range.length);
+    const data = buffer.subarray(0, range.length);
+    try {
+      await this.#readSource(range.offset, data);
+      await this.#writeTarget(range.offset, data);
+    } finally {
+      this.#pool.give(buffer);
+    }
+    this.#top.unflushed.add(range.offset, range.length);
+    this.copiedBytes += range.length;
+  }
+
+  async #readSource(offset: number, data: Buffer): Promise<void> {
+    try {
+      const done = this.#top.child.read(offset, data);
+      if (done !== undefined) await done;
+    } catch (error) {
+      throw new SideError('source', error);
+    }
+  }
+
+  async #writeTarget(offset: number, data: Buffer): Promise<void> {
+    const target = this.#target();
+    const runs = zeroRuns(data);
+    const writes = runs.map(async (run) => {
+      if (run.zero) await target.writeZeroes(offset + run.offset, run.length, ZERO_MAY_UNMAP);
+      else await target.write(offset + run.offset, data.subarray(run.offset, run.offset + run.length));
+    });
+    // All must have ended before the buffer is used again, also when one failed.
+    for (const result of await Promise.allSettled(writes)) {
+      if (result.status === 'rejected') throw new SideError('target', result.reason);
+    }
+  }
+}
+
+/** Splits data into runs that are zero and runs that are not, in whole blocks. */
+function zeroRuns(data: Buffer): { offset: number; length: number; zero: boolean }[] {
+  const runs: { offset: number; length: number; zero: boolean }[] = [];
+  for (const { offset, length } of pieces(0, data.length, ZERO_BLOCK_BYTES)) {
+    const zero = isZero(data.subarray(offset, offset + length));
+    const last = runs.at(-1);
+    if (last !== undefined && last.zero === zero) last.length += length;
+    else runs.push({ offset, length, zero });
+  }
+  return runs;
+}

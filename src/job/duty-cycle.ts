@@ -1,0 +1,34 @@
+import type { Clock } from '../util/clock.ts';
+
+/**
+ * How background work gives way: while clients write, each burst of copying is followed by a rest
+ * at least twice as long, so clients keep two thirds of the event loop and the mirror always gets
+ * its third. Nobody else writing, there is no rest.
+ */
+const REST_PER_WORK = 2;
+const REST_MS_MIN = 1;
+
+export class DutyCycle {
+  readonly #clock: Clock;
+  #restUntil = 0;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** Milliseconds that are left of the rest. */
+  restMs(): number {
+    return Math.max(0, this.#restUntil - this.#clock.now());
+  }
+
+  /** Runs one burst of work and, if clients are waiting, plans the rest after it. */
+  burst<T>(clientsWrite: boolean, work: () => T): T {
+    const start = this.#clock.now();
+    const result = work();
+    const end = this.#clock.now();
+    if (clientsWrite) {
+      this.#restUntil = end + Math.max(REST_MS_MIN, (end - start) * REST_PER_WORK);
+    }
+    return result;
+  }
+}

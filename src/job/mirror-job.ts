@@ -1,0 +1,441 @@
+import type { DirtyBitmap } from '../bitmap/dirty-bitmap.ts';
+import type { BlockGraph, NodeUse } from '../block/graph.ts';
+import type { CopyMode, MirrorListener, MirrorTop } from '../block/mirror-top.ts';
+import type { BlockNode, DiskRange } from '../block/node.ts';
+import { assert } from '../util/assert.ts';
+import { BlockError, RefusedError } from '../util/errors.ts';
+import { Copier, type CopierListener } from './copier.ts';
+import { DutyCycle } from './duty-cycle.ts';
+import { actionFor, BackOff, type OnError } from './error-policy.ts';
+import { Job, type JobHost, type JobOptions } from './job.ts';
+import { markInitial, type SyncMode } from './mirror-scan.ts';
+import { Throughput } from './throughput.ts';
+
+/**
+ * Keeps a target equal to a source that clients go on writing to, until it is completed (clients
+ * move to the target) or cancelled (with the target left as a copy of one instant).
+ *
+ *     begin   sizes, hand-over of the bitmap, what is dirty at first
+ *     loop    copy what is dirty; when nothing is: flush, READY; then wait for writes and verbs
+ *     end     hold clients back, copy the last of it, flush; pivot or not; hand the bitmap back
+ *
+ * In background mode a busy client can dirty as fast as we copy. So that READY and the end are
+ * always reached, the last stretch copies client writes synchronously (`converging`): before READY
+ * only when about a second is left, at the end always, since somebody has asked for it.
+ */
+const CONVERGE_MS = 1000;
+
+export interface MirrorParts {
+  graph: BlockGraph;
+  /** The node the filter was put on; the bitmap lives there, whatever happens to the graph. */
+  source: BlockNode;
+  sourceUse: NodeUse;
+  target: NodeUse;
+  top: MirrorTop;
+  bitmap: DirtyBitmap;
+  /** Lifts the blockers on source and target. */
+  unblock: () => void;
+}
+
+export interface MirrorSettings {
+  sync: SyncMode;
+  copyMode: CopyMode;
+  onSourceError: OnError;
+  onTargetError: OnError;
+  targetIsZero: boolean;
+  bufSize: number;
+}
+
+export class MirrorJob extends Job implements MirrorListener, CopierListener {
+  readonly type = 'mirror';
+  #parts!: MirrorParts;
+  readonly #settings: MirrorSettings;
+  #copier!: Copier;
+  readonly #dutyCycle: DutyCycle;
+  readonly #backOff = new BackOff();
+  readonly #throughput: Throughput;
+  #copyMode: CopyMode;
+  #activelySynced = false;
+  #fatal: BlockError | undefined;
+  #pivots = false;
+  #shouldEnd = false;
+  #converging = false;
+  /** The loop sleeps because there is nothing to do: a mark must wake it. */
+  #idle = false;
+  #activeBytes = 0;
+  /** Client writes since the last burst of copies. */
+  #clientsWrote = false;
+  #stopWatching = () => {};
+
+  constructor(host: JobHost, options: JobOptions, settings: MirrorSettings) {
+    super(host, options);
+    this.#settings = settings;
+    this.#copyMode = settings.copyMode;
+    this.#dutyCycle = new DutyCycle(this.clock);
+    this.#throughput = new Throughput(this.clock);
+  }
+
+  /** The filter needs the job and the job the filter: this ties the knot, before `start`. */
+  attach(parts: MirrorParts): void {
+    this.#parts = parts;
+    this.#copier = new Copier({
+      top: parts.top,
+      target: () => parts.target.node,
+      windowBytes: this.#settings.bufSize,
+      listener: this,
+    });
+    this.#stopWatching = parts.target.node.watchReconnects(() => {
+      // What the server answered before it went away may be lost with it.
+      this.#activelySynced = false;
+      parts.top.markUnflushed();
+    });
+    this.#updateMode();
+  }
+
+  get copyMode(): CopyMode {
+    return this.#copyMode;
+  }
+
+  get activelySynced(): boolean {
+    return this.#activelySynced;
+  }
+
+  query(): Record<string, unknown> {
+    const { bitmap } = this.#parts;
+    return {
+      'actively-synced': this.#activelySynced,
+      'x-copy-mode': this.#copyMode,
+      'x-dirty-bytes': bitmap.count,
+      'x-copied-bytes': this.#copier.copiedBytes,
+      'x-copy-rate': Math.round(this.#throughput.bytesPerSecond()),
+    };
+  }
+
+  /** Takes effect for writes that begin from now on; there is no way back (QEMU). */
+  changeCopyMode(mode: CopyMode): void {
+    this.assertVerb('change');
+    if (mode === this.#copyMode) return;
+    if (mode === 'background') {
+      throw new RefusedError("Change to copy mode 'background' is not implemented");
+    }
+    this.#copyMode = mode;
+    this.#updateMode();
+    this.kick();
+  }
+
+  // --- what the filter tells ---
+
+  onMarked(): void {
+    this.#clientsWrote = true;
+    this.#activelySynced = false;
+    if (this.#idle) this.kick();
+  }
+
+  onActiveBegin(bytes: number): void {
+    this.#activeBytes += bytes;
+    this.#updateTotal();
+  }
+
+  onActiveEnd(bytes: number, copiedBytes: number): void {
+    this.#activeBytes -= bytes;
+    this.progressCurrent += copiedBytes;
+    this.#clientsWrote = true;
+    // A copy may have been waiting for the range that has just been let go.
+    if (!this.#idle || !this.#parts.bitmap.isClean) this.kick();
+  }
+
+  onActiveError(error: BlockError): void {
+    this.#handleError('target', error);
+  }
+
+  // --- what the copier tells ---
+
+  onEnded(creditBytes: number): void {
+    this.progressCurrent += creditBytes;
+    if (creditBytes > 0) this.#backOff.succeeded();
+    this.kick();
+  }
+
+  onError(side: 'source' | 'target', error: BlockError, range: DiskRange): void {
+    this.#handleError(side, error, range);
+  }
+
+  // --- the life of the job ---
+
+  protected async run(): Promise<void> {
+    try {
+      await this.#begin();
+      await this.#loop();
+    } finally {
+      // Also when it failed: nothing may be in flight when the ends are put together.
+      await this.#copier.idle();
+    }
+  }
+
+  async #begin(): Promise<void> {
+    const { source, target, top, bitmap } = this.#parts;
+    if (source.size !== target.node.size) {
+      this.error = 'Source and target image have different sizes';
+      throw new BlockError('EINVAL', `${this.error} (${source.size}, ${target.node.size})`);
+    }
+    await this.#takeOver();
+    await this.pausePoint();
+    if (this.#settings.sync !== 'none' && bitmap.name === undefined) {
+      await this.#guardStart(() =>
+        markInitial({
+          sync: this.#settings.sync,
+          source: top.child,
+          target: target.node,
+          targetIsZero: this.#settings.targetIsZero,
+          dirty: top.dirty,
+          pausePoint: async () => {
+            await this.pausePoint();
+            return !this.forceCancelled;
+          },
+        }),
+      );
+    }
+    this.#updateTotal();
+  }
+
+  /**
+   * From "the node records" to "the filter marks", with no instant in which nobody does. Writes
+   * that entered the source before the filter was there are seen only by the node: it records until
+   * they have ended. The writes it recorded meanwhile end before parts of granules may be told apart.
+   */
+  async #takeOver(): Promise<void> {
+    const { source, top, bitmap } = this.#parts;
+    await source.settled();
+    source.setRecording(bitmap, false);
+    await source.settled();
+    if (bitmap.name === undefined) {
+      source.removeBitmap(bitmap);
+      top.addBitmap(bitmap);
+    }
+    top.dirty.refine();
+  }
+
+  /** A scan that fails is an error of the source like any other: the policy decides. */
+  async #guardStart(scan: () => Promise<void>): Promise<void> {
+    for (;;) {
+      try {
+        await scan();
+        return;
+      } catch (error) {
+        if (!(error instanceof BlockError)) throw error;
+        this.#handleError('source', error);
+      }
+      if (this.#fatal !== undefined) throw this.#fatal;
+      await this.sleep(this.#backOff.remainingMs(this.clock.now()));
+      await this.pausePoint();
+      if (this.forceCancelled) return;
+    }
+  }
+
+  async #loop(): Promise<void> {
+    for (;;) {
+      if (this.#fatal !== undefined) throw this.#fatal;
+      await this.pausePoint();
+      if (this.forceCancelled) return;
+      this.#updateTotal();
+      if (!this.#parts.bitmap.isClean || !this.#copier.isIdle) {
+        await this.#copySome();
+        continue;
+      }
+      if (!this.isReady && !(await this.#tryBecomeReady())) continue;
+      this.#noteSync();
+      if (this.#shouldEnd) {
+        if (await this.#tryEnd()) return;
+        continue;
+      }
+      this.#idle = true;
+      if (this.#parts.bitmap.isClean) await this.sleep();
+      this.#idle = false;
+    }
+  }
+
+  /** One burst of copies, then the wait for whatever allows the next one. */
+  async #copySome(): Promise<void> {
+    this.#considerConverging();
+    const clientsWrote = this.#clientsWrote && !this.#converging;
+    const delayMs = Math.max(
+      this.rateLimit.delayMs(),
+      this.#backOff.remainingMs(this.clock.now()),
+      this.#converging ? 0 : this.#dutyCycle.restMs(),
+    );
+    if (delayMs > 0) {
+      await this.sleep(delayMs);
+      return;
+    }
+    this.#clientsWrote = false;
+    const claimed = this.#dutyCycle.burst(clientsWrote, () =>
+      this.#copier.pump(this.rateLimit.quotaBytes),
+    );
+    this.rateLimit.charge(claimed);
+    // Something is in flight, or held by a client write: its end is a kick.
+    await this.sleep();
+  }
+
+  #considerConverging(): void {
+    if (this.#converging || this.isReady || !this.#copier.firstPassDone) return;
+    const leftMs = (this.#parts.bitmap.count / this.#throughput.bytesPerSecond()) * 1000;
+    if (leftMs <= CONVERGE_MS) this.#setConverging(true);
+  }
+
+  async #tryBecomeReady(): Promise<boolean> {
+    if (!(await this.#flushTarget())) return false;
+    if (this.forceCancelled || this.userPaused || this.#fatal !== undefined) return false;
+    this.#updateTotal();
+    this.becomeReady();
+    if (!this.#shouldEnd) this.#setConverging(false);
+    return true;
+  }
+
+  /** Dirty is zero and nothing is in flight: in write-blocking mode that stays so. */
+  #noteSync(): void {
+    const { bitmap, top, source } = this.#parts;
+    if (!bitmap.isClean || !this.#copier.isIdle || top.passiveWrites > 0) return;
+    if (this.#copyMode === 'write-blocking' || source.size === 0) this.#activelySynced = true;
+  }
+
+  /** Holds clients back; true when the target equals the source then, and is flushed. */
+  async #tryEnd(): Promise<boolean> {
+    const { top, bitmap } = this.#parts;
+    await top.drain();
+    const equal = () => bitmap.isClean && this.#copier.isIdle && this.#fatal === undefined;
+    if (!this.forceCancelled && equal() && (await this.#flushTarget()) && equal()) return true;
+    if (!this.forceCancelled) top.undrain();
+    return this.forceCancelled;
+  }
+
+  async #flushTarget(): Promise<boolean> {
+    try {
+      await this.#parts.top.flushTarget();
+      return true;
+    } catch (error) {
+      if (!(error instanceof BlockError)) throw error;
+      this.#handleError('target', error);
+      return false;
+    }
+  }
+
+  protected async quiesce(): Promise<void> {
+    await this.#copier.idle();
+  }
+
+  protected onComplete(): void {
+    if (this.#shouldEnd && !this.#pivots) {
+      throw new RefusedError(`The active block job '${this.id}' cannot be completed`);
+    }
+    this.#pivots = true;
+    this.#end();
+  }
+
+  protected cancelSoftly(): boolean {
+    this.#end();
+    return true;
+  }
+
+  #end(): void {
+    this.#shouldEnd = true;
+    this.#setConverging(true);
+    this.kick();
+  }
+
+  protected onForceCancel(): void {
+    this.#updateMode();
+    this.#parts.target.node.cancelInFlight();
+  }
+
+  protected onResume(): void {
+    this.#updateMode();
+  }
+
+  // --- the end ---
+
+  protected prepare(): void {
+    const { target, source } = this.#parts;
+    this.#dissolve(this.#pivots ? target.node : this.#parts.top.child);
+    if (this.#pivots) {
+      this.log.info({ from: source.name, to: target.node.name }, 'clients moved to the target');
+    }
+  }
+
+  protected abort(): void {
+    this.#updateMode();
+    this.#dissolve(this.#parts.top.child);
+  }
+
+  /** Takes the filter out of the graph in one go; recording is on again before the first write. */
+  #dissolve(successor: BlockNode): void {
+    const { graph, source, sourceUse, target, top, bitmap } = this.#parts;
+    top.dirty.coarsen();
+    if (bitmap.name === undefined) {
+      // The hand-over may have failed half-way: the private bitmap is then still on the source.
+      const holder = top.bitmaps.includes(bitmap) ? top : source;
+      holder.removeBitmap(bitmap);
+    } else {
+      source.setRecording(bitmap, true);
+    }
+    sourceUse.release();
+    target.release();
+    graph.replace(top, successor);
+    graph.remove(top);
+    top.retire(successor);
+    top.undrain();
+  }
+
+  /** Client writes that were below the filter when it went still mark the bitmap: then it is free. */
+  protected async clean(): Promise<void> {
+    const { bitmap, top, unblock } = this.#parts;
+    this.#stopWatching();
+    await top.idle();
+    bitmap.busy = false;
+    unblock();
+  }
+
+  // --- errors and figures ---
+
+  #handleError(side: 'source' | 'target', error: BlockError, range?: DiskRange): void {
+    this.#activelySynced = false;
+    if (this.forceCancelled || this.#fatal !== undefined) return;
+    const { onSourceError, onTargetError } = this.#settings;
+    const action = actionFor(side === 'source' ? onSourceError : onTargetError, error.code);
+    this.log.warn({ side, action, ...range, error: error.message }, 'mirror error');
+    this.emit('BLOCK_JOB_ERROR', {
+      device: this.id,
+      operation: side === 'source' ? 'read' : 'write',
+      action,
+      'x-side': side,
+      'x-errno': error.code,
+      'x-reason': error.message,
+      ...(range && { 'x-offset': range.offset, 'x-length': range.length }),
+    });
+    if (action === 'report') this.#fatal = error;
+    else if (action === 'stop') this.pauseByError(error.code === 'ENOSPC' ? 'nospace' : 'failed');
+    else this.#backOff.failed(this.clock.now());
+    this.#updateMode();
+    this.kick();
+  }
+
+  #setConverging(converging: boolean): void {
+    this.#converging = converging;
+    this.#updateMode();
+  }
+
+  /** While the target is in trouble client writes do not wait for it: they are marked. */
+  #updateMode(): void {
+    const { top } = this.#parts;
+    const wanted = this.#copyMode === 'write-blocking' || this.#converging;
+    const healthy = this.#fatal === undefined && !this.forceCancelled && this.ioStatus === 'ok';
+    top.copiesSynchronously = wanted && healthy;
+  }
+
+  #updateTotal(): void {
+    const { bitmap } = this.#parts;
+    const left = bitmap.count + this.#copier.creditInFlight + this.#activeBytes;
+    this.progressTotal = this.progressCurrent + left;
+    this.#throughput.note(this.#copier.copiedBytes);
+    assert(this.progressTotal >= this.progressCurrent, 'progress');
+  }
+}

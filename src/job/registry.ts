@@ -1,0 +1,59 @@
+import type { Clock } from '../util/clock.ts';
+import { RefusedError } from '../util/errors.ts';
+import type { Log } from '../util/log.ts';
+import type { Job, JobEvent, JobHost } from './job.ts';
+
+/** QEMU's `id_wellformed`: a letter, then letters, digits, `-`, `.` and `_`. */
+const WELL_FORMED_ID = /^[A-Za-z][A-Za-z0-9\-._]*$/;
+
+/** All jobs of the process, until they are dismissed. */
+export class JobRegistry implements JobHost {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly #onEvent: (event: JobEvent) => void;
+  readonly #jobs = new Map<string, Job>();
+
+  constructor(options: { clock: Clock; log: Log; onEvent: (event: JobEvent) => void }) {
+    this.clock = options.clock;
+    this.log = options.log;
+    this.#onEvent = options.onEvent;
+  }
+
+  find(id: string): Job | undefined {
+    return this.#jobs.get(id);
+  }
+
+  /** Newest first, as QMP lists them. */
+  list(): readonly Job[] {
+    return [...this.#jobs.values()].reverse();
+  }
+
+  /** Refuses an id that a new job cannot have. */
+  assertFree(id: string): void {
+    if (!WELL_FORMED_ID.test(id)) throw new RefusedError(`Invalid job ID '${id}'`);
+    if (this.#jobs.has(id)) throw new RefusedError(`Job ID '${id}' already in use`);
+  }
+
+  add(job: Job): void {
+    this.assertFree(job.id);
+    this.#jobs.set(job.id, job);
+  }
+
+  /** `quit`: every job is force-cancelled; resolves when all have ended. */
+  async cancelAll(): Promise<void> {
+    const jobs = this.list();
+    for (const job of jobs) {
+      if (job.status === 'aborting' || job.status === 'concluded') continue;
+      job.cancel({ force: true });
+    }
+    await Promise.all(jobs.map((job) => job.ended));
+  }
+
+  onEvent(event: JobEvent): void {
+    this.#onEvent(event);
+  }
+
+  onGone(job: Job): void {
+    this.#jobs.delete(job.id);
+  }
+}

@@ -1,0 +1,151 @@
+import { DirtyBitmap } from '../bitmap/dirty-bitmap.ts';
+import { DirtyMap } from '../bitmap/dirty-map.ts';
+import type { BlockGraph } from '../block/graph.ts';
+import { type CopyMode, MirrorTop } from '../block/mirror-top.ts';
+import type { BlockNode } from '../block/node.ts';
+import { RefusedError } from '../util/errors.ts';
+import {
+  COPY_IN_FLIGHT_BYTES_MAX,
+  GRANULARITY_DEFAULT,
+  GRANULARITY_MIN,
+  MIRROR_GRANULARITY_MAX,
+} from '../util/limits.ts';
+import type { OnError } from './error-policy.ts';
+import { MirrorJob } from './mirror-job.ts';
+import type { SyncMode } from './mirror-scan.ts';
+import type { JobRegistry } from './registry.ts';
+
+/** blockdev-mirror's arguments, with the nodes looked up. Bytes and bytes per second. */
+export interface MirrorOptions {
+  id: string;
+  source: BlockNode;
+  target: BlockNode;
+  sync: SyncMode;
+  /** Name of the caller's working bitmap on the source. */
+  bitmap?: string | undefined;
+  copyMode?: CopyMode | undefined;
+  granularity?: number | undefined;
+  bufSize?: number | undefined;
+  speed?: number | undefined;
+  onSourceError?: OnError | undefined;
+  onTargetError?: OnError | undefined;
+  filterNodeName?: string | undefined;
+  autoFinalize?: boolean | undefined;
+  autoDismiss?: boolean | undefined;
+  targetIsZero?: boolean | undefined;
+}
+
+const BUSY_REASON = 'block device is in use by block job: mirror';
+
+/**
+ * Checks everything that can be checked (in QEMU's order and words), then puts the filter in place
+ * and starts the job: S:created and S:running are told before this returns. A refusal changes
+ * nothing.
+ */
+export function startMirror(
+  registry: JobRegistry,
+  graph: BlockGraph,
+  options: MirrorOptions,
+): MirrorJob {
+  const { source, target } = options;
+  const granularity = checkGranularity(options.granularity);
+  checkFree(graph, target);
+  const callersBitmap = checkBitmap(options);
+  const bufSize = options.bufSize ?? 0;
+  if (bufSize < 0) throw new RefusedError("Invalid parameter 'buf-size'");
+  if (source === target) throw new RefusedError("Can't mirror node into itself");
+  const implicit = options.filterNodeName === undefined;
+  const filterName = options.filterNodeName ?? graph.generateName();
+  if (graph.find(filterName) !== undefined) {
+    throw new RefusedError(`Duplicate nodes with node-name='${filterName}'`);
+  }
+  registry.assertFree(options.id);
+  if ((options.speed ?? 0) < 0) {
+    throw new RefusedError("Parameter 'speed' expects a non-negative value");
+  }
+  if (target.readOnly) throw new RefusedError('Block node is read-only');
+
+  const bitmap = callersBitmap ?? new DirtyBitmap({ size: source.size, granularity });
+  const job = new MirrorJob(registry, options, {
+    sync: options.sync,
+    copyMode: options.copyMode ?? 'background',
+    onSourceError: options.onSourceError ?? 'report',
+    onTargetError: options.onTargetError ?? 'report',
+    targetIsZero: options.targetIsZero ?? false,
+    bufSize: windowBytes(bufSize, bitmap.granularity),
+  });
+  registry.add(job);
+
+  // No await from here on: the filter, the bitmap and the job appear together.
+  if (callersBitmap === undefined) source.addBitmap(bitmap);
+  bitmap.busy = true;
+  const sourceUse = graph.use(source, `node ${filterName}`, { writable: true });
+  const targetUse = graph.use(target, `job ${options.id}`, { writable: true });
+  const top = new MirrorTop({
+    name: filterName,
+    implicit,
+    source: sourceUse,
+    target: targetUse,
+    dirty: new DirtyMap(bitmap),
+    listener: job,
+  });
+  graph.insertFilter(top, source);
+  const unblock = graph.block(target, BUSY_REASON);
+  job.attach({ graph, source, sourceUse, target: targetUse, top, bitmap, unblock });
+  job.start();
+  return job;
+}
+
+function checkGranularity(granularity = 0): number {
+  if (granularity === 0) return GRANULARITY_DEFAULT;
+  if (granularity < GRANULARITY_MIN || granularity > MIRROR_GRANULARITY_MAX) {
+    throw new RefusedError("Parameter 'granularity' expects a value in range [512B, 64MB]");
+  }
+  if (!Number.isInteger(Math.log2(granularity))) {
+    throw new RefusedError("Parameter 'granularity' expects a power of 2");
+  }
+  return granularity;
+}
+
+/** A target takes no second writer: what somebody else writes there the mirror would never see. */
+function checkFree(graph: BlockGraph, target: BlockNode): void {
+  const reason = graph.blockerOf(target);
+  if (reason !== undefined) throw new RefusedError(`Node '${target.name}' is busy: ${reason}`);
+  const writer = graph.usersOf(target).find((use) => use.writable);
+  if (writer !== undefined) {
+    throw new RefusedError(
+      `Permission conflict on node '${target.name}': it is written to by ${writer.user}, ` +
+        'and a mirror must be the only one who writes to its target',
+    );
+  }
+}
+
+/** The working bitmap's checks, in the order and words of the 2024 series (its section 2.5 here). */
+function checkBitmap(options: MirrorOptions): DirtyBitmap | undefined {
+  const { bitmap: name, source, sync, granularity } = options;
+  if (name === undefined) return undefined;
+  if (sync !== 'full') throw new RefusedError(`Sync mode '${sync}' not supported with bitmap.`);
+  if (granularity !== undefined && granularity !== 0) {
+    throw new RefusedError('Granularity and bitmap cannot both be set');
+  }
+  const bitmap = source.findBitmap(name);
+  if (bitmap === undefined) throw new RefusedError(`Dirty bitmap '${name}' not found`);
+  if (bitmap.busy) {
+    throw new RefusedError(
+      `Bitmap '${name}' is currently in use by another operation and cannot be used`,
+    );
+  }
+  if (bitmap.readOnly) {
+    throw new RefusedError(`Bitmap '${name}' is readonly and cannot be modified`);
+  }
+  if (bitmap.inconsistent) {
+    throw new RefusedError(`Bitmap '${name}' is inconsistent and cannot be used`);
+  }
+  if (!bitmap.enabled) throw new RefusedError(`Bitmap '${name}' is not enabled`);
+  return bitmap;
+}
+
+function windowBytes(bufSize: number, granularity: number): number {
+  if (bufSize === 0) return Math.max(COPY_IN_FLIGHT_BYTES_MAX, granularity);
+  return Math.ceil(bufSize / granularity) * granularity;
+}
