@@ -59,3 +59,18 @@ export const NET_SLAB_BYTES = 128 * KiB;
 export const NET_UNREAD_BYTES_MAX = 128 * KiB;
 /** Peers of a full listener that are kept waiting; further ones are turned away. */
 export const LISTEN_WAITING_MAX = 64;
+
+/** Replies of one turn of the event loop are gathered in buffers of this size. */
+export const OUTPUT_SLAB_BYTES = 256 * KiB;
+/** READs up to this size are read into the gathered replies, longer ones into a buffer each. */
+export const GATHERED_READ_BYTES_MAX = 32 * KiB;
+/** Buffers that an NBD server keeps for later, over all its clients. */
+export const SERVER_KEPT_BYTES_MAX = 24 * MiB;
+/** Requests of one client in one turn of the event loop; then it is the others' turn. */
+export const CLIENT_TURN_REQUESTS_MAX = 256;
+/** The rest of a WRITE's payload is read straight into its buffer when it is at least this long. */
+export const DIRECT_RECEIVE_BYTES_MIN = 16 * KiB;
+/** A WRITE over the maximum is answered when its payload has been swallowed; beyond this we close. */
+export const NBD_SWALLOW_BYTES_MAX = 256 * MiB;
+/** Time that a client gets to take its last replies before its connection is cut. */
+export const CLIENT_LINGER_MS = 2_000;

@@ -1,0 +1,87 @@
+import fs from 'node:fs';
+import type { Syscalls } from '../sys/syscalls.ts';
+import { describeError } from '../sys/system-error.ts';
+import { asBlockError, BlockError } from '../util/errors.ts';
+import type { Log } from '../util/log.ts';
+
+/**
+ * Opens a disk image or a block device and says what it is. Every failure is one sentence that
+ * names the file, since this is where an operator's typing mistakes arrive.
+ */
+export interface OpenFile {
+  readonly fd: number;
+  /** A block device, not a regular file. */
+  readonly device: boolean;
+  readonly size: number;
+  /** Smallest unit of the device; 512 for a regular file. */
+  readonly logicalBlockBytes: number;
+}
+
+export interface OpenFileOptions {
+  filename: string;
+  readOnly: boolean;
+  /** Past the page cache (O_DIRECT). */
+  direct: boolean;
+  syscalls: Syscalls;
+  log: Log;
+}
+
+const FILE_BLOCK_BYTES = 512;
+
+export function openFile(options: OpenFileOptions): OpenFile {
+  const { filename } = options;
+  let fd: number | undefined;
+  try {
+    // Looked at before it is opened: opening a FIFO waits for its other end.
+    checkKind(fs.statSync(filename), filename);
+    fd = fs.openSync(filename, openFlags(options));
+    const stats = fs.fstatSync(fd);
+    const device = checkKind(stats, filename);
+    lock(fd, options);
+    if (device) return { fd, device, ...options.syscalls.deviceGeometry(fd) };
+    return { fd, device, size: stats.size, logicalBlockBytes: FILE_BLOCK_BYTES };
+  } catch (error) {
+    if (fd !== undefined) fs.closeSync(fd);
+    if (error instanceof BlockError) throw error;
+    const sentence = `Could not open "${filename}": ${describeError(error)}`;
+    throw new BlockError(asBlockError(error, sentence).code, sentence, { cause: error });
+  }
+}
+
+function openFlags({ readOnly, direct }: OpenFileOptions): number {
+  const access = readOnly ? fs.constants.O_RDONLY : fs.constants.O_RDWR;
+  return direct ? access | fs.constants.O_DIRECT : access;
+}
+
+/** True for a block device. */
+function checkKind(stats: fs.Stats, filename: string): boolean {
+  if (stats.isFile() || stats.isBlockDevice()) return stats.isBlockDevice();
+  const kind = stats.isDirectory()
+    ? 'a directory'
+    : stats.isCharacterDevice()
+      ? 'a character device'
+      : stats.isFIFO()
+        ? 'a FIFO'
+        : 'a socket';
+  throw new BlockError(
+    'EINVAL',
+    `Could not open "${filename}": it is ${kind}, not a regular file or a block device`,
+  );
+}
+
+/** Keeps a second writer away; a file system without locks is used without one. */
+function lock(fd: number, { filename, readOnly, syscalls, log }: OpenFileOptions): void {
+  let locked: boolean;
+  try {
+    locked = syscalls.tryLock(fd, readOnly ? 'shared' : 'exclusive');
+  } catch (error) {
+    log.warn({ filename, error }, 'the file cannot be locked: keep other writers away');
+    return;
+  }
+  if (locked) return;
+  const kind = readOnly ? 'shared "write"' : '"write"';
+  throw new BlockError(
+    'EPERM',
+    `Failed to get ${kind} lock: is another process using the image "${filename}"?`,
+  );
+}

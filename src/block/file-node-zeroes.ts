@@ -1,0 +1,104 @@
+import type { Syscalls } from '../sys/syscalls.ts';
+import { errorWithCode, isUnsupported } from '../sys/system-error.ts';
+import { MiB } from '../util/limits.ts';
+import type { FileIo } from './file-node-io.ts';
+import { type DiskRange, pieces } from './node.ts';
+
+/**
+ * Zeroing and deallocating without writing, where kernel and file system can. A block device takes
+ * whole blocks only: the edges of a range are written, or for a discard left alone.
+ */
+const ZEROES = Buffer.alloc(MiB);
+
+export class FileZeroes {
+  readonly #syscalls: Syscalls;
+  readonly #io: FileIo;
+  readonly #fd: number;
+  readonly #device: boolean;
+  /** Multiples of this can be zeroed without writing. */
+  readonly #blockBytes: number;
+  readonly #punching = new Ability();
+  readonly #zeroing = new Ability();
+  readonly #discarding = new Ability();
+
+  constructor(options: {
+    syscalls: Syscalls;
+    io: FileIo;
+    fd: number;
+    device: boolean;
+    blockBytes: number;
+  }) {
+    this.#syscalls = options.syscalls;
+    this.#io = options.io;
+    this.#fd = options.fd;
+    this.#device = options.device;
+    this.#blockBytes = options.blockBytes;
+  }
+
+  /** False once the kernel has refused both ways that are cheaper than writing. */
+  get isCheap(): boolean {
+    return this.#punching.possible || this.#zeroing.possible;
+  }
+
+  /** `free`: may deallocate. `cheapOnly`: fails with ENOTSUP where it would have to write. */
+  async zero(range: DiskRange, options: { free: boolean; cheapOnly: boolean }): Promise<void> {
+    const end = range.offset + range.length;
+    const blocks = wholeBlocks(range, this.#blockBytes);
+    if (blocks.length !== 0 && (await this.#zeroBlocks(blocks, options.free))) {
+      await this.#write(range.offset, blocks.offset);
+      await this.#write(blocks.offset + blocks.length, end);
+    } else if (options.cheapOnly) {
+      throw errorWithCode('ENOTSUP', 'nothing here is faster than writing zeroes');
+    } else {
+      await this.#write(range.offset, end);
+    }
+  }
+
+  async discard(range: DiskRange): Promise<void> {
+    const { offset, length } = wholeBlocks(range, this.#blockBytes);
+    if (length === 0) return;
+    if (this.#device) {
+      await this.#discarding.use(() => this.#syscalls.discardDevice(this.#fd, offset, length));
+    } else {
+      await this.#punching.use(() => this.#syscalls.punchHole(this.#fd, offset, length));
+    }
+  }
+
+  async #zeroBlocks({ offset, length }: DiskRange, free: boolean): Promise<boolean> {
+    const punch = () => this.#syscalls.punchHole(this.#fd, offset, length);
+    const zeroRange = () => this.#syscalls.zeroRange(this.#fd, offset, length);
+    return (free && (await this.#punching.use(punch))) || this.#zeroing.use(zeroRange);
+  }
+
+  async #write(start: number, end: number): Promise<void> {
+    for (const { offset, length } of pieces(start, end - start, ZEROES.length)) {
+      await this.#io.write(offset, ZEROES.subarray(0, length), false);
+    }
+  }
+}
+
+/** A system call that may turn out to be impossible here, and is not tried again then. */
+class Ability {
+  possible = true;
+
+  /** False: not done, do it another way. Other failures are the caller's. */
+  async use(call: () => Promise<void>): Promise<boolean> {
+    if (!this.possible) return false;
+    try {
+      await call();
+      return true;
+    } catch (error) {
+      if (isUnsupported(error)) this.possible = false;
+      // A device that somebody has mounted refuses for as long as that lasts.
+      else if ((error as NodeJS.ErrnoException).code !== 'EBUSY') throw error;
+      return false;
+    }
+  }
+}
+
+/** The whole blocks inside the range; none: a length of 0. */
+function wholeBlocks({ offset, length }: DiskRange, blockBytes: number): DiskRange {
+  const start = Math.ceil(offset / blockBytes) * blockBytes;
+  const end = Math.floor((offset + length) / blockBytes) * blockBytes;
+  return { offset: start, length: Math.max(0, end - start) };
+}

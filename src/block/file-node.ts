@@ -1,0 +1,178 @@
+import fs from 'node:fs';
+import { syncInPool } from '../sys/pool-io.ts';
+import type { Syscalls } from '../sys/syscalls.ts';
+import type { Clock } from '../util/clock.ts';
+import { KiB, MiB } from '../util/limits.ts';
+import type { Log } from '../util/log.ts';
+import { isZero } from './detect-zeroes.ts';
+import { FileExtents } from './file-node-extents.ts';
+import { SharedFlush } from './file-node-flush.ts';
+import { BufferedIo, type FileIo } from './file-node-io.ts';
+import { type OpenFile, openFile } from './file-node-open.ts';
+import { FileZeroes } from './file-node-zeroes.ts';
+import {
+  type BlockFeatures,
+  type BlockLimits,
+  BlockNode,
+  type Completion,
+  type Extent,
+  WRITE_FUA,
+  ZERO_MAY_UNMAP,
+  ZERO_NO_FALLBACK,
+} from './node.ts';
+
+/**
+ * A disk in a regular file or on a block device. This class says what each request means; how the
+ * bytes move is `FileIo`, zeroes without writing are `FileZeroes`, holes are `FileExtents`.
+ */
+export interface FileNodeOptions {
+  name: string;
+  filename: string;
+  readOnly: boolean;
+  cache: {
+    /** Past the page cache (O_DIRECT). */
+    direct: boolean;
+    /** Flush and FUA do nothing: for disks that may be lost in a crash. */
+    noFlush: boolean;
+  };
+  /** Whether discards, and zeroes that may be unmapped, deallocate. */
+  discard: 'unmap' | 'ignore';
+  /** Whether writes of zeroes become zeroes (`on`), deallocated where possible (`unmap`). */
+  detectZeroes: 'off' | 'on' | 'unmap';
+  syscalls: Syscalls;
+  clock: Clock;
+  log: Log;
+}
+
+export class FileNode extends BlockNode {
+  override readonly driver: 'file' | 'host_device';
+  override readonly size: number;
+  override readonly readOnly: boolean;
+  override readonly limits: BlockLimits;
+  readonly filename: string;
+  readonly #options: FileNodeOptions;
+  readonly #fd: number;
+  readonly #io: FileIo;
+  readonly #zeroes: FileZeroes;
+  readonly #extents: FileExtents;
+  readonly #flush: SharedFlush;
+
+  /** Rejects with a `BlockError` whose sentence names the file. */
+  static async open(options: FileNodeOptions): Promise<FileNode> {
+    const { filename, readOnly, cache, syscalls, log } = options;
+    return new FileNode(
+      options,
+      openFile({ filename, readOnly, direct: cache.direct, syscalls, log }),
+    );
+  }
+
+  private constructor(options: FileNodeOptions, file: OpenFile) {
+    super(options.name);
+    const { syscalls, clock, filename, readOnly } = options;
+    const { fd, device, size, logicalBlockBytes } = file;
+    this.driver = device ? 'host_device' : 'file';
+    this.size = size;
+    this.readOnly = readOnly;
+    this.filename = filename;
+    this.limits = { requestAlignment: 1, preferredBytes: 4 * KiB, transferBytesMax: 64 * MiB };
+    this.#options = options;
+    this.#fd = fd;
+    this.#io = new BufferedIo(syscalls, fd, clock);
+    const blockBytes = device ? logicalBlockBytes : 1;
+    this.#zeroes = new FileZeroes({ syscalls, io: this.#io, fd, device, blockBytes });
+    this.#extents = new FileExtents(syscalls, fd, size);
+    this.#flush = new SharedFlush(() => syncInPool(fd));
+  }
+
+  override get features(): BlockFeatures {
+    return { discard: this.#options.discard === 'unmap', fastZero: this.#zeroes.isCheap };
+  }
+
+  override async close(): Promise<void> {
+    try {
+      if (!this.readOnly) await this.flush();
+    } finally {
+      fs.closeSync(this.#fd);
+    }
+  }
+
+  protected override doRead(offset: number, buffer: Buffer): Completion {
+    const done = this.#io.read(offset, buffer);
+    return done?.catch((error: unknown) => {
+      throw this.fail(error, 'read', { offset, length: buffer.length });
+    });
+  }
+
+  protected override doWrite(offset: number, data: Buffer, flags: number): Completion {
+    const { length } = data;
+    if (length === 0) return;
+    const { detectZeroes } = this.#options;
+    if (detectZeroes !== 'off' && isZero(data)) {
+      const unmap = detectZeroes === 'unmap' ? ZERO_MAY_UNMAP : 0;
+      return this.doWriteZeroes(offset, length, (flags & WRITE_FUA) | unmap);
+    }
+    let done: Completion;
+    try {
+      done = this.#io.write(offset, data, this.#mustBeDurable(flags));
+    } catch (error) {
+      throw this.fail(error, 'write', { offset, length });
+    } finally {
+      this.#extents.forget(offset, length);
+    }
+    return done && this.#changed(done, 'write', offset, length);
+  }
+
+  protected override doWriteZeroes(offset: number, length: number, flags: number): Completion {
+    if (length === 0) return;
+    const free = this.#options.discard === 'unmap' && (flags & ZERO_MAY_UNMAP) !== 0;
+    const cheapOnly = (flags & ZERO_NO_FALLBACK) !== 0;
+    const done = this.#zeroes.zero({ offset, length }, { free, cheapOnly });
+    return this.#changed(this.#durably(done, flags), 'zero', offset, length);
+  }
+
+  protected override doDiscard(offset: number, length: number, flags: number): Completion {
+    if (length === 0 || this.#options.discard === 'ignore') return;
+    const done = this.#zeroes.discard({ offset, length });
+    return this.#changed(this.#durably(done, flags), 'discard', offset, length);
+  }
+
+  protected override doFlush(): Completion {
+    if (this.#options.cache.noFlush) return;
+    return this.#flush.flush().catch((error: unknown) => {
+      throw this.fail(error, 'flush');
+    });
+  }
+
+  protected override doBlockStatus(
+    offset: number,
+    length: number,
+    extentsMax: number,
+  ): readonly Extent[] {
+    return this.#extents.status(offset, length, extentsMax);
+  }
+
+  protected override doPrefetch(offset: number, length: number): Completion {
+    if (this.#options.cache.direct) return;
+    return this.#options.syscalls.willNeed(this.#fd, offset, length);
+  }
+
+  #mustBeDurable(flags: number): boolean {
+    return (flags & WRITE_FUA) !== 0 && !this.#options.cache.noFlush;
+  }
+
+  async #durably(done: Promise<void>, flags: number): Promise<void> {
+    await done;
+    if (this.#mustBeDurable(flags)) await this.flush();
+  }
+
+  /** The rest of a change that did not finish at once. */
+  async #changed(done: Promise<void>, verb: string, offset: number, length: number): Promise<void> {
+    try {
+      await done;
+    } catch (error) {
+      throw this.fail(error, verb, { offset, length });
+    } finally {
+      this.#extents.forget(offset, length);
+    }
+  }
+}

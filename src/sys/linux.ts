@@ -1,0 +1,176 @@
+import { constants } from 'node:os';
+import koffi, { type LibraryHandle } from 'koffi';
+import { AsyncCalls } from './async-calls.ts';
+import type { FileExtent, Syscalls } from './syscalls.ts';
+import { systemError } from './system-error.ts';
+
+/**
+ * libc through koffi. A synchronous call costs about 1 us, as much as one of Node's own, so it is
+ * for what never waits; what may wait runs in the thread pool (`AsyncCalls`).
+ *
+ * Pointers go in as typed arrays where libc takes the memory itself. Inside an iovec they are
+ * numbers: the memory of an ArrayBuffer does not move, so one look-up for each lasts for its life.
+ * Numbers are those of 64-bit Linux on the architectures that share asm-generic (x86-64, arm64).
+ */
+const RWF_DSYNC = 0x2;
+const RWF_NOWAIT = 0x8;
+const SEEK_DATA = 3;
+const SEEK_HOLE = 4;
+const FALLOC_FL_KEEP_SIZE = 0x1;
+const FALLOC_FL_PUNCH_HOLE = 0x2;
+const FALLOC_FL_ZERO_RANGE = 0x10;
+const POSIX_FADV_WILLNEED = 3;
+const BLKSSZGET = 0x1268;
+const BLKDISCARD = 0x1277;
+const BLKGETSIZE64 = 0x80081272;
+const F_OFD_SETLK = 37;
+const F_RDLCK = 0;
+const F_WRLCK = 1;
+const { EAGAIN, EACCES, EINTR, EIO } = constants.errno;
+
+/** Binds the functions; throws when libc or one of them is missing. */
+export function linuxSyscalls(): Syscalls {
+  const libc = koffi.load(null);
+  const io = 'int fd, const void *iov, int count, int64_t offset, int flags';
+  const preadv2 = libc.func(`int64_t preadv2(${io})`);
+  const pwritev2 = libc.func(`int64_t pwritev2(${io})`);
+  const pwrite = libc.func('int64_t pwrite(int fd, const void *data, size_t n, int64_t offset)');
+  const lseek = libc.func('int64_t lseek(int fd, int64_t offset, int whence)');
+  const fallocate = libc.func('int fallocate(int fd, int mode, int64_t offset, int64_t length)');
+  const fadvise = libc.func(
+    'int posix_fadvise(int fd, int64_t offset, int64_t length, int advice)',
+  );
+  const ioctl = libc.func('int ioctl(int fd, unsigned long request, void *argument)');
+  const fcntl = libc.func('int fcntl(int fd, int command, void *argument)');
+  const address = addressFinder(libc);
+  const calls = new AsyncCalls();
+  const readVector = newVector();
+
+  return {
+    readCached(fd, buffer, offset) {
+      fillVector(readVector, address(buffer), buffer.length);
+      // Any failure counts as "not cached": the read that follows in the pool says what it was.
+      return Math.max(0, preadv2(fd, readVector, 1, offset, RWF_NOWAIT));
+    },
+
+    writeSync(fd, data, offset) {
+      for (let done = 0; done < data.length; ) {
+        const rest = done === 0 ? data : data.subarray(done);
+        const count: number = pwrite(fd, rest, rest.length, offset + done);
+        if (count > 0) done += count;
+        else if (count === 0) throw systemError('pwrite', EIO);
+        else if (koffi.errno() !== EINTR) throw systemError('pwrite', koffi.errno());
+      }
+    },
+
+    async writeDurable(fd, data, offset) {
+      const base = address(data);
+      for (let done = 0; done < data.length; ) {
+        const vector = newVector();
+        fillVector(vector, base + done, data.length - done);
+        const count = await calls.run(pwritev2, [fd, vector, 1, offset + done, RWF_DSYNC]);
+        if (count === 0) throw systemError('pwritev2', EIO);
+        done += count;
+      }
+    },
+
+    extentAt: (fd, offset, end) => extentAt(lseek, fd, offset, end),
+
+    async punchHole(fd, offset, length) {
+      const mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+      await calls.run(fallocate, [fd, mode, offset, length]);
+    },
+
+    async zeroRange(fd, offset, length) {
+      const mode = FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE;
+      await calls.run(fallocate, [fd, mode, offset, length]);
+    },
+
+    async discardDevice(fd, offset, length) {
+      const range = new BigUint64Array(new ArrayBuffer(16));
+      range[0] = BigInt(offset);
+      range[1] = BigInt(length);
+      await calls.run(ioctl, [fd, BLKDISCARD, range]);
+    },
+
+    async willNeed(fd, offset, length) {
+      await calls.run(fadvise, [fd, offset, length, POSIX_FADV_WILLNEED]);
+    },
+
+    deviceGeometry(fd) {
+      const size = new BigUint64Array(1);
+      const logicalBlockBytes = new Int32Array(1);
+      check('ioctl', ioctl(fd, BLKGETSIZE64, size));
+      check('ioctl', ioctl(fd, BLKSSZGET, logicalBlockBytes));
+      return { size: Number(size[0]), logicalBlockBytes: logicalBlockBytes[0]! };
+    },
+
+    tryLock(fd, mode) {
+      const lock = lockOfFirstByte(mode === 'exclusive' ? F_WRLCK : F_RDLCK);
+      if (fcntl(fd, F_OFD_SETLK, lock) === 0) return true;
+      const errno = koffi.errno();
+      if (errno === EAGAIN || errno === EACCES) return false;
+      throw systemError('fcntl', errno);
+    },
+
+    alignedBuffer(bytes, alignment) {
+      const memory = Buffer.allocUnsafeSlow(bytes + alignment);
+      const start = alignment - (address(memory) % alignment);
+      return memory.subarray(start, start + bytes);
+    },
+  };
+}
+
+type Lseek = (fd: number, offset: number, whence: number) => number;
+
+/** A file system that cannot tell says EINVAL, or that all is data; both are answered with data. */
+function extentAt(lseek: Lseek, fd: number, offset: number, end: number): FileExtent {
+  const data = lseek(fd, offset, SEEK_DATA);
+  if (data < 0) {
+    const noMoreData = koffi.errno() === constants.errno.ENXIO;
+    return { data: !noMoreData, end };
+  }
+  if (data > offset) return { data: false, end: Math.min(data, end) };
+  const hole = lseek(fd, offset, SEEK_HOLE);
+  return { data: true, end: hole > offset ? Math.min(hole, end) : end };
+}
+
+/** memmove of nothing returns where its destination lies. */
+function addressFinder(libc: LibraryHandle): (buffer: Buffer) => number {
+  const memmove = libc.func('uintptr_t memmove(void *to, const void *from, size_t n)');
+  const known = new WeakMap<ArrayBufferLike, number>();
+  return (buffer) => {
+    const memory = buffer.buffer;
+    let base = known.get(memory);
+    if (base === undefined) {
+      const whole = new Uint8Array(memory);
+      base = memmove(whole, whole, 0) as number;
+      known.set(memory, base);
+    }
+    return base + buffer.byteOffset;
+  };
+}
+
+/** One `struct iovec`; on an ArrayBuffer of its own, since V8 may move a small array's memory. */
+function newVector(): Uint32Array {
+  return new Uint32Array(new ArrayBuffer(16));
+}
+
+/** A pointer and a length, each of 64 bits. */
+function fillVector(vector: Uint32Array, address: number, length: number): void {
+  vector[0] = address;
+  vector[1] = address / 2 ** 32;
+  vector[2] = length;
+}
+
+/** `struct flock` for byte 0: QEMU locks bytes from 100 on, so its tools are not in our way. */
+function lockOfFirstByte(type: number): Buffer {
+  const lock = Buffer.alloc(32);
+  lock.writeInt16LE(type, 0);
+  lock.writeBigInt64LE(1n, 16);
+  return lock;
+}
+
+function check(call: string, result: number): void {
+  if (result < 0) throw systemError(call, koffi.errno());
+}

@@ -1,0 +1,48 @@
+import fs from 'node:fs';
+import { constants } from 'node:os';
+import { systemError } from './system-error.ts';
+
+/**
+ * Whole reads and writes in libuv's thread pool, where it does not matter how long they take.
+ * Callbacks, not `fs.promises`: a file handle's promise costs about as much as the read itself.
+ */
+
+/** Reads until the buffer is full or the file ends; resolves with the bytes read. */
+export function readInPool(fd: number, buffer: Buffer, offset: number): Promise<number> {
+  return new Promise((resolve, reject) => {
+    let done = 0;
+    const next = () => {
+      fs.read(fd, buffer, done, buffer.length - done, offset + done, (error, count) => {
+        if (error !== null) return reject(error);
+        done += count;
+        if (count === 0 || done === buffer.length) resolve(done);
+        else next();
+      });
+    };
+    next();
+  });
+}
+
+/** Writes all of `data`. */
+export function writeInPool(fd: number, data: Buffer, offset: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    let done = 0;
+    const next = () => {
+      fs.write(fd, data, done, data.length - done, offset + done, (error, count) => {
+        if (error !== null) return reject(error);
+        if (count === 0) return reject(systemError('write', constants.errno.ENOSPC));
+        done += count;
+        if (done === data.length) resolve();
+        else next();
+      });
+    };
+    next();
+  });
+}
+
+/** Puts the file's data (and what is needed to find it again) on stable storage. */
+export function syncInPool(fd: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    fs.fdatasync(fd, (error) => (error === null ? resolve() : reject(error)));
+  });
+}

@@ -1,0 +1,57 @@
+import type { Log } from '../util/log.ts';
+import { linuxSyscalls } from './linux.ts';
+import { portableSyscalls } from './portable.ts';
+
+/**
+ * The system calls that Node lacks. There are two sets: `linux.ts` calls libc through the FFI;
+ * `portable.ts` does what plain Node can, slower or coarser but never wrong. Callers cannot tell
+ * them apart except by speed and by EOPNOTSUPP, which they must expect from the kernel anyway.
+ *
+ * Failures are Node's: an `Error` whose `code` is the errno's name. Offsets and lengths are bytes.
+ */
+export interface Syscalls {
+  /** Reads from the page cache alone, at once: how many bytes from `offset` on it found there. */
+  readCached(fd: number, buffer: Buffer, offset: number): number;
+  /** Writes all of `data` before it returns, for writes that end in the page cache. */
+  writeSync(fd: number, data: Buffer, offset: number): void;
+  /** Writes all of `data`, on stable storage when it is done. Does not block the caller. */
+  writeDurable(fd: number, data: Buffer, offset: number): Promise<void>;
+  /** The data or hole that `offset` lies in, cut off at `end`; a hole reads as zeroes. */
+  extentAt(fd: number, offset: number, end: number): FileExtent;
+  /** Deallocates the range, which then reads as zeroes. The size of the file stays. */
+  punchHole(fd: number, offset: number, length: number): Promise<void>;
+  /** Zeroes the range without giving up its space. The size of the file stays. */
+  zeroRange(fd: number, offset: number, length: number): Promise<void>;
+  /** Tells a block device that the range is not needed; what it reads as is not said. */
+  discardDevice(fd: number, offset: number, length: number): Promise<void>;
+  /** Starts reading the range into the page cache. */
+  willNeed(fd: number, offset: number, length: number): Promise<void>;
+  deviceGeometry(fd: number): DeviceGeometry;
+  /** An advisory lock that ends with the descriptor; false when somebody else's is in the way. */
+  tryLock(fd: number, mode: LockMode): boolean;
+  /** Memory for O_DIRECT, its address a multiple of `alignment` (a power of two). */
+  alignedBuffer(bytes: number, alignment: number): Buffer;
+}
+
+export interface FileExtent {
+  readonly data: boolean;
+  readonly end: number;
+}
+
+export interface DeviceGeometry {
+  readonly size: number;
+  readonly logicalBlockBytes: number;
+}
+
+export type LockMode = 'shared' | 'exclusive';
+
+/** `ffi: false` forces the portable set; a machine without the FFI or its libc gets it as well. */
+export function loadSyscalls(options: { ffi: boolean; log: Log }): Syscalls {
+  if (!options.ffi || process.platform !== 'linux') return portableSyscalls;
+  try {
+    return linuxSyscalls();
+  } catch (error) {
+    options.log.warn({ error }, 'libc cannot be called: disks are slower and holes are not seen');
+    return portableSyscalls;
+  }
+}
