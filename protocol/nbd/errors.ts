@@ -1,0 +1,78 @@
+import * as wire from './constants.ts';
+
+/**
+ * errno names (as Node spells them in `error.code`) to error values of the wire, and back. The
+ * specification knows eight values and says where two of them may appear; everything else becomes
+ * one of these. Network failures have no value here: a node turns them into EIO itself.
+ */
+
+/** What the request was, as far as it decides which errors may answer it. */
+export interface AnsweredRequest {
+  /** NBD_CMD_*. */
+  readonly type: number;
+  /** NBD_CMD_FLAG_*. */
+  readonly flags: number;
+}
+
+const VALUE_OF_ERRNO: Readonly<Record<string, number>> = {
+  EPERM: wire.NBD_EPERM,
+  EROFS: wire.NBD_EPERM,
+  EACCES: wire.NBD_EPERM,
+  EIO: wire.NBD_EIO,
+  ENOMEM: wire.NBD_ENOMEM,
+  EINVAL: wire.NBD_EINVAL,
+  ENOSPC: wire.NBD_ENOSPC,
+  EDQUOT: wire.NBD_ENOSPC,
+  EFBIG: wire.NBD_ENOSPC,
+  EOVERFLOW: wire.NBD_EOVERFLOW,
+  ENOTSUP: wire.NBD_ENOTSUP,
+  EOPNOTSUPP: wire.NBD_ENOTSUP,
+  ESHUTDOWN: wire.NBD_ESHUTDOWN,
+};
+
+/** The error value that answers `request` for a failure with this errno; EIO for one unheard of. */
+export function errorOfErrno(errno: string, request: AnsweredRequest): number {
+  const value = VALUE_OF_ERRNO[errno] ?? wire.NBD_EIO;
+  if (value === wire.NBD_ENOTSUP && !isFastZero(request)) return wire.NBD_EINVAL;
+  if (value === wire.NBD_EOVERFLOW && !mayOverflow(request)) return wire.NBD_EINVAL;
+  return value;
+}
+
+/** Names of errno that a client acts on. */
+export type WireErrno =
+  | 'EPERM'
+  | 'EIO'
+  | 'ENOMEM'
+  | 'EINVAL'
+  | 'ENOSPC'
+  | 'EOVERFLOW'
+  | 'ENOTSUP'
+  | 'ESHUTDOWN';
+
+const ERRNO_OF_VALUE: Readonly<Record<number, WireErrno>> = {
+  [wire.NBD_EPERM]: 'EPERM',
+  [wire.NBD_EIO]: 'EIO',
+  [wire.NBD_ENOMEM]: 'ENOMEM',
+  [wire.NBD_EINVAL]: 'EINVAL',
+  [wire.NBD_ENOSPC]: 'ENOSPC',
+  [wire.NBD_EOVERFLOW]: 'EOVERFLOW',
+  [wire.NBD_ENOTSUP]: 'ENOTSUP',
+  [wire.NBD_ESHUTDOWN]: 'ESHUTDOWN',
+};
+
+/** A value that the specification does not know counts as EINVAL. */
+export function errnoOfError(value: number): WireErrno {
+  return ERRNO_OF_VALUE[value] ?? 'EINVAL';
+}
+
+function isFastZero(request: AnsweredRequest): boolean {
+  return (
+    request.type === wire.NBD_CMD_WRITE_ZEROES &&
+    (request.flags & wire.NBD_CMD_FLAG_FAST_ZERO) !== 0
+  );
+}
+
+/** Only a command without payload can be too long for us; a WRITE cannot. */
+function mayOverflow(request: AnsweredRequest): boolean {
+  return request.type !== wire.NBD_CMD_WRITE;
+}
