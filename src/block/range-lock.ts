@@ -1,0 +1,97 @@
+import { assert } from '../util/assert.ts';
+
+/**
+ * Byte ranges of a disk, each held by one request at a time. Requests that overlap get their range
+ * in the order in which they asked for it; requests that do not overlap never wait for each other.
+ *
+ * Everybody who holds or waits is a claim, and each claim counts the earlier ones that overlap it;
+ * it is granted when that count falls to zero. A claim that is held never overlaps an earlier one,
+ * so whatever overlaps it when it is released has counted it. The scan is linear: there are as
+ * many claims as requests in flight, and looking at one costs a few nanoseconds.
+ */
+export interface RangeHold {
+  /** Lets the range go. Once, and by whoever got the hold. */
+  release(): void;
+}
+
+export class RangeLock {
+  readonly #claims = new Set<Claim>();
+  #waiting = 0;
+
+  /** Claims that hold their range. */
+  get held(): number {
+    return this.#claims.size - this.#waiting;
+  }
+
+  /** Claims that wait for theirs. */
+  get waiting(): number {
+    return this.#waiting;
+  }
+
+  /** Holds the range; a promise when somebody who came earlier holds or waits for part of it. */
+  lock(offset: number, length: number): RangeHold | Promise<RangeHold> {
+    const claim = this.#claim(offset, length);
+    claim.blockers = this.#countOverlaps(claim.offset, claim.end);
+    this.#claims.add(claim);
+    if (claim.blockers === 0) return claim;
+    this.#waiting++;
+    return new Promise((resolve) => {
+      claim.grant = resolve;
+    });
+  }
+
+  /** Holds the range if that needs no waiting, and overtakes nobody who waits for part of it. */
+  tryLock(offset: number, length: number): RangeHold | undefined {
+    const claim = this.#claim(offset, length);
+    for (const other of this.#claims) if (overlap(other, claim.offset, claim.end)) return undefined;
+    this.#claims.add(claim);
+    return claim;
+  }
+
+  #claim(offset: number, length: number): Claim {
+    assert(offset >= 0 && length > 0, 'a range to hold has a length');
+    return new Claim(this.#release, offset, offset + length);
+  }
+
+  #countOverlaps(offset: number, end: number): number {
+    let count = 0;
+    for (const other of this.#claims) if (overlap(other, offset, end)) count++;
+    return count;
+  }
+
+  readonly #release = (claim: Claim): void => {
+    assert(this.#claims.delete(claim), 'a range is released once');
+    if (this.#waiting === 0) return;
+    for (const later of this.#claims) {
+      if (!overlap(later, claim.offset, claim.end)) continue;
+      later.blockers--;
+      if (later.blockers > 0) continue;
+      this.#waiting--;
+      later.grant!(later);
+    }
+  };
+}
+
+class Claim implements RangeHold {
+  readonly offset: number;
+  readonly end: number;
+  /** Earlier claims that overlap this one. */
+  blockers = 0;
+  /** Ends the wait; undefined for a claim that never waited. */
+  grant: ((hold: RangeHold) => void) | undefined;
+  readonly #release: (claim: Claim) => void;
+
+  constructor(release: (claim: Claim) => void, offset: number, end: number) {
+    this.#release = release;
+    this.offset = offset;
+    this.end = end;
+  }
+
+  release(): void {
+    this.#release(this);
+  }
+}
+
+function overlap(claim: Claim, offset: number, end: number): boolean {
+  return claim.offset < end && offset < claim.end;
+}
