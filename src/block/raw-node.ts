@@ -1,0 +1,113 @@
+import { BlockError } from '../util/errors.ts';
+import type { NodeUse } from './graph.ts';
+import {
+  type BlockFeatures,
+  type BlockLimits,
+  BlockNode,
+  type Completion,
+  type Extent,
+} from './node.ts';
+
+/** A window onto another node: a partition, or a disk behind a header. */
+export class RawNode extends BlockNode {
+  override readonly driver = 'raw';
+  override readonly size: number;
+  /** Where the window begins in the child, in bytes. */
+  readonly offset: number;
+  readonly #use: NodeUse;
+
+  /** Without `size` the window ends with the child. Throws a `BlockError` when it would not fit. */
+  constructor(name: string, use: NodeUse, window: { offset?: number; size?: number } = {}) {
+    super(name);
+    const { offset = 0, size = use.node.size - offset } = window;
+    if (offset < 0 || size < 0 || offset + size > use.node.size) {
+      throw new BlockError(
+        'EINVAL',
+        `Cannot open node "${name}": a window of ${size} bytes at ${offset} does not lie within ` +
+          `node "${use.node.name}", which has ${use.node.size} bytes`,
+      );
+    }
+    this.#use = use;
+    this.offset = offset;
+    this.size = size;
+  }
+
+  override get child(): BlockNode {
+    return this.#use.node;
+  }
+
+  override get readOnly(): boolean {
+    return !this.#use.writable || this.child.readOnly;
+  }
+
+  override get limits(): BlockLimits {
+    const { requestAlignment, preferredBytes, transferBytesMax } = this.child.limits;
+    return {
+      requestAlignment: alignmentAt(this.offset, requestAlignment),
+      preferredBytes: Math.max(PREFERRED_BYTES_MIN, alignmentAt(this.offset, preferredBytes)),
+      transferBytesMax,
+    };
+  }
+
+  override get features(): BlockFeatures {
+    return this.child.features;
+  }
+
+  override cancelInFlight(): void {
+    this.child.cancelInFlight();
+  }
+
+  /** The child lives on; whoever opened it closes it. */
+  override async close(): Promise<void> {
+    this.#use.release();
+  }
+
+  protected override doRead(offset: number, buffer: Buffer): Completion {
+    return this.child.read(this.offset + offset, buffer);
+  }
+
+  protected override doWrite(offset: number, data: Buffer, flags: number): Completion {
+    return this.child.write(this.offset + offset, data, flags);
+  }
+
+  protected override doWriteZeroes(offset: number, length: number, flags: number): Completion {
+    return this.child.writeZeroes(this.offset + offset, length, flags);
+  }
+
+  protected override doDiscard(offset: number, length: number, flags: number): Completion {
+    return this.child.discard(this.offset + offset, length, flags);
+  }
+
+  protected override doFlush(): Completion {
+    return this.child.flush();
+  }
+
+  protected override doBlockStatus(
+    offset: number,
+    length: number,
+    extentsMax: number,
+  ): readonly Extent[] | Promise<readonly Extent[]> {
+    const status = this.child.blockStatus(this.offset + offset, length, extentsMax);
+    return status instanceof Promise
+      ? status.then((extents) => this.#here(extents))
+      : this.#here(status);
+  }
+
+  protected override doPrefetch(offset: number, length: number): Completion {
+    return this.child.prefetch(this.offset + offset, length);
+  }
+
+  #here(extents: readonly Extent[]): readonly Extent[] {
+    if (this.offset === 0) return extents;
+    return extents.map((extent) => ({ ...extent, offset: extent.offset - this.offset }));
+  }
+}
+
+const PREFERRED_BYTES_MIN = 512;
+
+/** What is left of an alignment in the child for a window that begins at `offset`. */
+function alignmentAt(offset: number, alignment: number): number {
+  let result = alignment;
+  while (offset % result !== 0) result /= 2;
+  return result;
+}
