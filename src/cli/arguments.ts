@@ -1,0 +1,48 @@
+import { InvalidArgumentError } from 'commander';
+import { parseNbdUri } from '../../protocol/nbd/uri.ts';
+import type { SocketAddress } from '../net/address.ts';
+import { UsageError } from '../util/errors.ts';
+import { parseSize } from '../util/units.ts';
+
+/** Option values of the command line, checked where they are read. */
+export function sizeOption(text: string): number {
+  const bytes = parseSize(text);
+  if (bytes === undefined) throw new InvalidArgumentError('Expected a size such as 64K or 1G.');
+  return bytes;
+}
+
+export function portOption(text: string): number {
+  const port = Number(text);
+  if (!Number.isInteger(port) || port < 0 || port > 65535) {
+    throw new InvalidArgumentError('Expected a port number from 0 to 65535.');
+  }
+  return port;
+}
+
+/** `unix:PATH` or `tcp:HOST:PORT`. */
+export function addressOption(text: string): SocketAddress {
+  if (text.startsWith('unix:') && text.length > 5) return { type: 'unix', path: text.slice(5) };
+  const match = /^tcp:(?:\[([^\]]+)\]|([^:]+)):(\d+)$/.exec(text);
+  if (match === null) {
+    throw new InvalidArgumentError('Expected unix:PATH or tcp:HOST:PORT.');
+  }
+  return { type: 'inet', host: match[1] ?? match[2]!, port: portOption(match[3]!) };
+}
+
+export function isNbdUri(text: string): boolean {
+  return /^nbds?(\+\w+)?:/.test(text);
+}
+
+/** A disk as the command line names it, a path or an NBD URI, as `blockdev-add` options. */
+export function diskOptions(disk: string): Record<string, unknown> {
+  if (!isNbdUri(disk)) return { driver: 'file', filename: disk };
+  const uri = parseNbdUri(disk);
+  if (uri.tls) throw new UsageError(`Cannot open ${disk}: TLS is not supported`);
+  return { driver: 'nbd', server: qmpAddress(uri.address), export: uri.exportName };
+}
+
+/** QMP's SocketAddress has ports as strings. */
+export function qmpAddress(address: SocketAddress): Record<string, string> {
+  if (address.type === 'unix') return { type: 'unix', path: address.path };
+  return { type: 'inet', host: address.host, port: String(address.port) };
+}

@@ -1,0 +1,33 @@
+import { pino } from 'pino';
+import { type Log, silentLog } from '../util/log.ts';
+
+/** The process's log: JSON lines for machines, short lines for people; always to stderr. */
+export interface LogOptions {
+  readonly logLevel: string;
+  /** Default: text on a terminal, JSON elsewhere. */
+  readonly logFormat?: 'json' | 'text' | undefined;
+}
+
+export function makeLog(options: LogOptions): Log {
+  if (options.logLevel === 'silent') return silentLog;
+  const format = options.logFormat ?? (process.stderr.isTTY ? 'text' : 'json');
+  const destination =
+    format === 'json'
+      ? pino.destination({ fd: 2, sync: true })
+      : { write: (line: string) => void process.stderr.write(textLine(line)) };
+  return pino({ level: options.logLevel, base: null }, destination);
+}
+
+const LEVELS: Record<number, string> = { 20: 'debug', 30: 'info', 40: 'warn', 50: 'error' };
+
+/** `12:00:00.000 warn mirror error job=mirror0 side=target`. */
+function textLine(line: string): string {
+  const { level, time, msg, ...fields } = JSON.parse(line) as Record<string, unknown>;
+  const clock = new Date(time as number).toISOString().slice(11, 23);
+  const rest = Object.entries(fields).map(([key, value]) =>
+    typeof value === 'string' && !value.includes(' ')
+      ? `${key}=${value}`
+      : `${key}=${JSON.stringify(value)}`,
+  );
+  return `${[clock, LEVELS[level as number] ?? level, msg, ...rest].join(' ')}\n`;
+}

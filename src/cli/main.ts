@@ -1,0 +1,152 @@
+import { readFileSync } from 'node:fs';
+import { Command, Option } from 'commander';
+import { RefusedError, UsageError } from '../util/errors.ts';
+import { addressOption, portOption, sizeOption } from './arguments.ts';
+
+/**
+ * The command line: options to a daemon in this process, or to QMP requests to one elsewhere.
+ * Each command's module is loaded only when it runs, so that `status` does not pay for a server.
+ *
+ * Exit codes: 0 well, 1 wrong use or failure, 2 a predicate is false, 3 cancelled by someone else.
+ */
+const packageJson = JSON.parse(
+  readFileSync(new URL('../../../package.json', import.meta.url), 'utf8'),
+) as { version: string };
+
+const program = new Command('nbd-mirror')
+  .description('Exports a disk over NBD and mirrors it, live, to a remote NBD target.')
+  .version(packageJson.version, '-V, --version')
+  .showHelpAfterError('(run with --help for the options)')
+  .configureHelp({ showGlobalOptions: false });
+
+const logLevel = () =>
+  new Option('--log-level <level>', 'what is logged to stderr')
+    .choices(['debug', 'info', 'warn', 'error', 'silent'])
+    .default('warn');
+const logFormat = () => new Option('--log-format <format>', 'log lines').choices(['json', 'text']);
+const copyMode = () =>
+  new Option('--copy-mode <mode>', 'when client writes reach the target')
+    .choices(['background', 'write-blocking'])
+    .default('background');
+const qmpAddressOption = () =>
+  new Option('--qmp <address>', 'where the daemon listens: unix:PATH or tcp:HOST:PORT')
+    .argParser(addressOption)
+    .makeOptionMandatory();
+
+/** Options of the commands that listen for NBD clients. */
+function listening(command: Command): Command {
+  return command
+    .option('-x, --export-name <name>', 'name of the export (default: the empty name)', '')
+    .option('-D, --description <text>', 'description of the export')
+    .option('-b, --bind <host>', 'address to listen on', '127.0.0.1')
+    .option('-p, --port <port>', 'TCP port to listen on', portOption, 10809)
+    .option('-k, --socket <path>', 'Unix socket to listen on instead of TCP')
+    .option('-e, --shared <n>', 'clients at a time; 0 is no limit', Number, 100)
+    .option('-P, --pid-file <path>', 'write the process id there once clients can connect')
+    .option('--qmp <address>', 'QMP monitor: unix:PATH or tcp:HOST:PORT', addressOption)
+    .addOption(logLevel())
+    .addOption(logFormat());
+}
+
+listening(program.command('serve'))
+  .description('export a disk and, with --target, mirror it')
+  .requiredOption('-s, --source <disk>', 'file, block device or NBD URI to export')
+  .option('-t, --target <uri...>', 'file, block device or NBD URI to mirror to; may be repeated')
+  .option('-r, --read-only', 'clients may not write', false)
+  .option('-o, --offset <size>', 'where in the source the export begins', sizeOption)
+  .option('--size <size>', 'how much of the source is exported', sizeOption)
+  .addOption(new Option('--cache <mode>', 'how files are cached').choices(['writeback', 'none']))
+  .addOption(new Option('--discard <mode>', 'what TRIM does').choices(['unmap', 'ignore']))
+  .addOption(
+    new Option('--detect-zeroes <mode>', 'turn written zeroes into holes').choices([
+      'off',
+      'on',
+      'unmap',
+    ]),
+  )
+  .addOption(
+    new Option('--sync <mode>', 'what is copied at first')
+      .choices(['full', 'top', 'none'])
+      .default('full'),
+  )
+  .option('--bitmap <name>', 'create this bitmap and copy only what is written from now on')
+  .option('--granularity <size>', 'bytes that one dirty bit stands for', sizeOption)
+  .addOption(copyMode())
+  .option('--speed <size>', 'copy at most so many bytes a second; 0 is no limit', sizeOption, 0)
+  .addHelpText('after', serveExamples())
+  .action(async (options) => (await import('./serve.ts')).serve(options));
+
+listening(program.command('receive'))
+  .description('export a raw file or block device to be mirrored into')
+  .argument('<file>', 'file or block device; with --size the file is created')
+  .option('--size <size>', 'create the file with this size if it is not there', sizeOption)
+  .action(async (file, options) => (await import('./serve.ts')).receive(file, options));
+
+program
+  .command('copy')
+  .description('copy a disk once: files, block devices and NBD URIs')
+  .argument('<source>')
+  .argument('<target>', 'must be as large as the source, or a file that is not there yet')
+  .option('--target-is-zero', 'the target is known to read as zeroes', false)
+  .option('--speed <size>', 'copy at most so many bytes a second; 0 is no limit', sizeOption, 0)
+  .option('-p, --progress', 'show progress also when stderr is not a terminal', false)
+  .option('-q, --quiet', 'show no progress', false)
+  .addOption(logLevel())
+  .addOption(logFormat())
+  .action(async (source, target, options) =>
+    (await import('./copy.ts')).copy(source, target, options),
+  );
+
+program
+  .command('daemon')
+  .description('the command line of qemu-storage-daemon')
+  .allowUnknownOption()
+  .helpOption(false)
+  .argument('[options...]')
+  .action(async (_options, command: Command) =>
+    (await import('./daemon-command.ts')).daemon(command.args),
+  );
+
+program
+  .command('status')
+  .description('what a daemon exports and mirrors')
+  .addOption(qmpAddressOption())
+  .option('--json', 'print what QMP answers', false)
+  .addOption(
+    new Option('--is <state>', 'exit with 0 if every job is so, with 2 if not').choices([
+      'ready',
+      'synced',
+    ]),
+  )
+  .action(async (options) => (await import('./status.ts')).status(options));
+
+program
+  .command('qmp')
+  .description('run one QMP command, or one from each line of stdin')
+  .argument('[command]', 'such as query-jobs')
+  .argument('[arguments...]', 'KEY=VALUE, or one JSON object')
+  .addOption(qmpAddressOption())
+  .option('--events', 'stay connected and print events', false)
+  .action(async (command, args, options) => (await import('./qmp.ts')).qmp(command, args, options));
+
+program
+  .command('demo')
+  .description('mirror a sample disk under a little load')
+  .option('--once', 'complete as soon as it is READY, compare, print the figures', false)
+  .addOption(logLevel())
+  .addOption(logFormat())
+  .action(async (options) => (await import('./demo.ts')).demo(options));
+
+function serveExamples(): string {
+  return `
+Examples:
+  nbd-mirror serve -s disk.raw                                   export only
+  nbd-mirror serve -s disk.raw -t nbd://backup-host/disk         and keep a copy elsewhere
+  nbd-mirror serve -s disk.raw -t nbd://h/d --copy-mode write-blocking --qmp unix:/run/qmp.sock`;
+}
+
+program.parseAsync().catch((error: unknown) => {
+  if (!(error instanceof UsageError) && !(error instanceof RefusedError)) throw error;
+  process.stderr.write(`nbd-mirror: ${error.message}\n`);
+  process.exitCode = 1;
+});

@@ -1,0 +1,115 @@
+import type { SocketAddress } from '../net/address.ts';
+import type { Connection } from '../net/connection.ts';
+import { dial } from '../net/dial.ts';
+import type { Clock } from '../util/clock.ts';
+import { RefusedError, UsageError } from '../util/errors.ts';
+
+/**
+ * A QMP client for the commands of the command line: one request at a time, events on the side.
+ * It reads one message a line, as both QEMU and we write them.
+ */
+const DIAL_TIMEOUT_MS = 10_000;
+
+export interface QmpEvent {
+  readonly event: string;
+  readonly data?: Record<string, unknown>;
+}
+
+interface Message {
+  readonly QMP?: object;
+  readonly event?: string;
+  readonly data?: Record<string, unknown>;
+  readonly return?: unknown;
+  readonly error?: { readonly class: string; readonly desc: string };
+}
+
+export class QmpClient {
+  readonly #connection: Connection;
+  readonly #onEvent: (event: QmpEvent) => void;
+  #unread = '';
+  #messages: Message[] = [];
+  #waiter: ((message: Message | undefined) => void) | undefined;
+  #ended = false;
+
+  private constructor(connection: Connection, onEvent: (event: QmpEvent) => void) {
+    this.#connection = connection;
+    this.#onEvent = onEvent;
+    connection.takeOver({
+      push: (chunk) => {
+        this.#receive(chunk.toString('utf8'));
+        return false;
+      },
+      room: () => undefined,
+      filled() {},
+      end: () => this.#end(),
+    });
+    void connection.closed.then(() => this.#end());
+  }
+
+  /** Connects and negotiates; `UsageError` when nobody answers there as a QMP server. */
+  static async connect(
+    address: SocketAddress,
+    clock: Clock,
+    onEvent: (event: QmpEvent) => void = () => {},
+  ): Promise<QmpClient> {
+    const connection = await dial(address, { clock, timeoutMs: DIAL_TIMEOUT_MS }).catch(
+      (error: Error) => {
+        throw new UsageError(`Cannot reach the daemon: ${error.message}`);
+      },
+    );
+    const client = new QmpClient(connection, onEvent);
+    const greeting = await client.#next();
+    if (greeting?.QMP === undefined) {
+      throw new UsageError(`${connection.peer} does not speak QMP`);
+    }
+    await client.execute('qmp_capabilities');
+    return client;
+  }
+
+  /** The command's `return`; throws `RefusedError` with the server's class and sentence. */
+  async execute(command: string, args?: object): Promise<unknown> {
+    const request = { execute: command, ...(args && { arguments: args }) };
+    this.#connection.write(Buffer.from(`${JSON.stringify(request)}\n`));
+    const reply = await this.#next();
+    if (reply === undefined) throw new UsageError('The daemon has closed the connection');
+    if (reply.error !== undefined) {
+      throw new RefusedError(reply.error.desc, reply.error.class as RefusedError['errorClass']);
+    }
+    return reply.return;
+  }
+
+  close(): void {
+    this.#connection.destroy();
+  }
+
+  #receive(text: string): void {
+    const lines = (this.#unread + text).split('\n');
+    this.#unread = lines.pop()!;
+    for (const line of lines) {
+      if (line.trim() === '') continue;
+      const message = JSON.parse(line) as Message;
+      if (message.event !== undefined) this.#onEvent(message as QmpEvent);
+      else if (this.#waiter !== undefined) this.#deliver(message);
+      else this.#messages.push(message);
+    }
+  }
+
+  #next(): Promise<Message | undefined> {
+    const message = this.#messages.shift();
+    if (message !== undefined || this.#ended) return Promise.resolve(message);
+    return new Promise((resolve) => {
+      this.#waiter = resolve;
+    });
+  }
+
+  #deliver(message: Message | undefined): void {
+    const waiter = this.#waiter;
+    this.#waiter = undefined;
+    waiter?.(message);
+  }
+
+  #end(): void {
+    this.#ended = true;
+    this.#deliver(undefined);
+  }
+}

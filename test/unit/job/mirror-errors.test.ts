@@ -1,0 +1,231 @@
+import { describe, expect, it } from 'vitest';
+import type { Verb } from '../../support/shaky-node.ts';
+import { areEqual, contents, MirrorRig, pattern } from '../../support/mirror-rig.ts';
+
+const MiB = 1 << 20;
+const GRANULE = 65536;
+const eio = () => {
+  throw Object.assign(new Error('the disk is on fire'), { code: 'EIO' });
+};
+const enospc = () => {
+  throw Object.assign(new Error('full'), { code: 'ENOSPC' });
+};
+
+/** Fails the requests of one kind, the first `times` of them, from the n-th on. */
+function failing(verb: Verb, options: { from?: number; times?: number; with?: () => never } = {}) {
+  const { from = 0, times = Number.POSITIVE_INFINITY } = options;
+  let seen = 0;
+  return (actual: Verb) => {
+    if (actual !== verb) return;
+    const index = seen++;
+    if (index >= from && index < from + times) (options.with ?? eio)();
+  };
+}
+
+describe('an error of the job, by policy', () => {
+  it.each([
+    ['source', 'read', 'read'],
+    ['target', 'write', 'write'],
+  ] as const)('report: a %s error ends the job with strerror', async (side, verb, operation) => {
+    const rig = new MirrorRig({ size: MiB });
+    await rig.source.write(0, pattern(MiB, 1));
+    rig[side].meddle = failing(verb, { times: 1 });
+    const job = rig.mirror();
+    await job.ended;
+    expect(rig.story).toEqual([
+      'S:created',
+      'S:running',
+      'BLOCK_JOB_ERROR',
+      'S:aborting',
+      'BLOCK_JOB_COMPLETED',
+      'S:concluded',
+      'S:null',
+    ]);
+    const error = await rig.event('BLOCK_JOB_ERROR');
+    expect(error.data).toMatchObject({ operation, action: 'report', 'x-side': side });
+    expect(error.data['x-offset']).toBe(0);
+    const end = await rig.event('BLOCK_JOB_COMPLETED');
+    expect(end.data.error).toBe('Input/output error');
+    expect(rig.client.node).toBe(rig.source);
+  });
+
+  it('ignore: tries again, backing off, until it works', async () => {
+    const rig = new MirrorRig({ size: MiB });
+    await rig.source.write(0, pattern(MiB, 1));
+    rig.target.meddle = failing('write', { times: 3 });
+    rig.mirror({ onTargetError: 'ignore' });
+    await rig.ready();
+    expect(await areEqual(rig.source, rig.target)).toBe(true);
+    expect(rig.story.filter((event) => event === 'BLOCK_JOB_ERROR')).toHaveLength(3);
+    await rig.jobs.cancelAll();
+  });
+
+  it('ignore: does not spin on an error that stays', async () => {
+    const rig = new MirrorRig({ size: MiB });
+    await rig.source.write(0, pattern(GRANULE, 1));
+    rig.target.meddle = failing('write');
+    rig.mirror({ onTargetError: 'ignore' });
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    const errors = rig.story.filter((event) => event === 'BLOCK_JOB_ERROR');
+    // 10, 20, 40, 80, 160 ms apart; a loop without back-off makes thousands.
+    expect(errors.length).toBeLessThan(10);
+    await rig.jobs.cancelAll();
+  });
+
+  it.each([
+    ['stop', eio, 'failed'],
+    ['enospc', enospc, 'nospace'],
+    ['auto', enospc, 'nospace'],
+  ] as const)('%s: pauses, and goes on after a resume', async (policy, error, ioStatus) => {
+    const rig = new MirrorRig({ size: MiB });
+    await rig.source.write(0, pattern(MiB, 1));
+    rig.target.meddle = failing('write', { times: 1, with: error });
+    const job = rig.mirror({ onTargetError: policy });
+    await rig.event('JOB_STATUS_CHANGE', (event) => event.data.status === 'paused');
+    expect([job.ioStatus, job.userPaused]).toEqual([ioStatus, true]);
+    job.resume();
+    expect(job.ioStatus).toBe('ok');
+    await rig.ready();
+    expect(await areEqual(rig.source, rig.target)).toBe(true);
+    await rig.jobs.cancelAll();
+  });
+
+  it('enospc: reports what is not a full disk', async () => {
+    const rig = new MirrorRig({ size: MiB });
+    await rig.source.write(0, pattern(MiB, 1));
+    rig.target.meddle = failing('write');
+    await rig.mirror({ onTargetError: 'enospc' }).ended;
+    expect(rig.story).toContain('BLOCK_JOB_COMPLETED');
+  });
+});
+
+describe("a caller's bitmap after a failure", () => {
+  it('holds everything that is not on the target, also the rest of a broken run', async () => {
+    const rig = new MirrorRig({ size: 64 * GRANULE });
+    await rig.source.write(0, pattern(64 * GRANULE, 1));
+    const bitmap = rig.bitmap('b0', [[0, 64 * GRANULE]]);
+    rig.target.meddle = failing('write', { from: 2, times: 1 });
+    await rig.mirror({ bitmap: 'b0', speed: 10 * GRANULE }).ended;
+    const [source, target] = [await contents(rig.source.disk), await contents(rig.target.disk)];
+    for (let at = 0; at < source.length; at += GRANULE) {
+      const equal = source.subarray(at, at + GRANULE).equals(target.subarray(at, at + GRANULE));
+      expect(equal || bitmap.isDirty(at)).toBe(true);
+    }
+    expect(bitmap.isClean).toBe(false);
+    expect([bitmap.busy, bitmap.enabled]).toEqual([false, true]);
+    rig.target.meddle = () => {};
+    rig.events.length = 0;
+    rig.mirror({ bitmap: 'b0' });
+    await rig.ready();
+    expect(await areEqual(rig.source, rig.target)).toBe(true);
+    await rig.jobs.cancelAll();
+  });
+
+  it('holds it after a forced cancel, too', async () => {
+    const rig = new MirrorRig({ size: 64 * GRANULE });
+    await rig.source.write(0, pattern(64 * GRANULE, 1));
+    const bitmap = rig.bitmap('b0', [[0, 64 * GRANULE]]);
+    const job = rig.mirror({ bitmap: 'b0', speed: 100 * GRANULE });
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    job.cancel({ force: true });
+    await job.ended;
+    const [source, target] = [await contents(rig.source.disk), await contents(rig.target.disk)];
+    for (let at = 0; at < source.length; at += GRANULE) {
+      const equal = source.subarray(at, at + GRANULE).equals(target.subarray(at, at + GRANULE));
+      expect(equal || bitmap.isDirty(at)).toBe(true);
+    }
+    expect(bitmap.count).toBeGreaterThan(0);
+  });
+});
+
+describe.each(['background', 'write-blocking'] as const)('a client write, %s', (copyMode) => {
+  it('that fails on the source is told to the client and marked', async () => {
+    const rig = new MirrorRig({ size: MiB });
+    const bitmap = rig.bitmap('b0');
+    const job = rig.mirror({ bitmap: 'b0', copyMode });
+    await rig.ready();
+    job.pause();
+    await rig.event('JOB_STATUS_CHANGE', (event) => event.data.status === 'standby');
+    rig.source.meddle = failing('write', { times: 1 });
+    await expect((async () => rig.client.node.write(0, pattern(512, 1)))()).rejects.toThrow();
+    expect(bitmap.isDirty(0)).toBe(true);
+    expect(job.activelySynced).toBe(false);
+    job.resume();
+    await expect.poll(() => bitmap.count).toBe(0);
+    expect(await areEqual(rig.source, rig.target)).toBe(true);
+    await rig.jobs.cancelAll();
+  });
+});
+
+describe('write-blocking, with the target in trouble', () => {
+  it('answers the client, marks the range and follows the policy', async () => {
+    const rig = new MirrorRig({ size: MiB });
+    const bitmap = rig.bitmap('b0');
+    const job = rig.mirror({ bitmap: 'b0', copyMode: 'write-blocking', onTargetError: 'stop' });
+    await rig.ready();
+    await expect.poll(() => job.activelySynced).toBe(true);
+    rig.target.meddle = failing('write');
+    await rig.client.node.write(0, pattern(512, 1));
+    expect([bitmap.isDirty(0), job.activelySynced, job.ioStatus]).toEqual([true, false, 'failed']);
+    await rig.event('JOB_STATUS_CHANGE', (event) => event.data.status === 'standby');
+    // Stopped by an error: clients do not wait for a target that is known to be broken.
+    rig.target.log.length = 0;
+    await rig.client.node.write(GRANULE, pattern(512, 1));
+    expect(rig.target.log).toEqual([]);
+    rig.target.meddle = () => {};
+    job.resume();
+    await expect.poll(() => job.activelySynced).toBe(true);
+    expect(await areEqual(rig.source, rig.target)).toBe(true);
+    await rig.jobs.cancelAll();
+  });
+
+  it('passes a flush to the target, and copies again what a failed flush may have lost', async () => {
+    const rig = new MirrorRig({ size: MiB });
+    rig.mirror({ copyMode: 'write-blocking', onTargetError: 'ignore' });
+    await rig.ready();
+    await rig.client.node.write(0, pattern(512, 1));
+    rig.target.log.length = 0;
+    await rig.client.node.flush();
+    expect(rig.target.log).toEqual(['flush 0+0']);
+    await rig.client.node.write(0, pattern(512, 2));
+    rig.target.meddle = failing('flush', { times: 1 });
+    rig.target.log.length = 0;
+    await rig.client.node.flush();
+    await expect.poll(() => rig.target.log).toContain(`write 0+${GRANULE}`);
+    await rig.jobs.cancelAll();
+  });
+
+  it('lets a forced cancel through while the target hangs, and the client goes on', async () => {
+    const rig = new MirrorRig({ size: MiB });
+    const bitmap = rig.bitmap('b0');
+    const job = rig.mirror({ bitmap: 'b0', copyMode: 'write-blocking' });
+    await rig.ready();
+    rig.target.meddle = () => new Promise(() => {});
+    const write = rig.client.node.write(0, pattern(512, 1));
+    job.cancel({ force: true });
+    await write;
+    await job.ended;
+    expect(rig.target.cancelled).toBe(1);
+    expect(rig.story.slice(-4)).toEqual([
+      'S:aborting',
+      'BLOCK_JOB_CANCELLED',
+      'S:concluded',
+      'S:null',
+    ]);
+    expect([bitmap.isDirty(0), bitmap.busy, bitmap.enabled]).toEqual([true, false, true]);
+  });
+});
+
+describe('a target that was lost and found again', () => {
+  it('gets everything once more that it had answered and not flushed', async () => {
+    const rig = new MirrorRig({ size: MiB });
+    rig.mirror();
+    await rig.ready();
+    await rig.client.node.write(0, pattern(GRANULE, 1));
+    await expect.poll(() => areEqual(rig.source, rig.target)).toBe(true);
+    await rig.target.disk.writeZeroes(0, GRANULE);
+    rig.target.reconnect();
+    await expect.poll(() => areEqual(rig.source, rig.target)).toBe(true);
+    await rig.jobs.cancelAll();
+  });
+});

@@ -1,0 +1,126 @@
+import { describe, expect, it } from 'vitest';
+import { areEqual, MirrorRig, pattern } from '../../support/mirror-rig.ts';
+
+const MiB = 1 << 20;
+const GRANULE = 65536;
+
+/** A wait that the test ends. */
+function gate() {
+  let open!: () => void;
+  const opened = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  return { open, opened };
+}
+
+describe.each([
+  ['private', undefined],
+  ["caller's", 'b0'],
+])('the hand-over of a %s bitmap', (_kind, bitmap) => {
+  it('does not lose a write that was below the filter before the filter was there', async () => {
+    const rig = new MirrorRig({ size: MiB });
+    if (bitmap !== undefined) rig.bitmap(bitmap);
+    const slow = gate();
+    rig.source.meddle = (verb) => (verb === 'write' ? slow.opened : undefined);
+    const early = rig.client.node.write(GRANULE, pattern(GRANULE, 1));
+    rig.source.meddle = () => {};
+    rig.mirror(bitmap === undefined ? { sync: 'full' } : { sync: 'full', bitmap });
+    // Long enough for a job that does not wait to scan, copy and become READY.
+    await new Promise((resolve) => setTimeout(resolve, 30));
+    slow.open();
+    await early;
+    await rig.ready();
+    await expect.poll(() => areEqual(rig.source, rig.target)).toBe(true);
+    await rig.jobs.cancelAll();
+  });
+
+  it('does not lose a write that comes between the command and the job', async () => {
+    const rig = new MirrorRig({ size: MiB });
+    if (bitmap !== undefined) rig.bitmap(bitmap);
+    rig.mirror(bitmap === undefined ? { sync: 'none' } : { sync: 'full', bitmap });
+    await rig.client.node.write(GRANULE, pattern(GRANULE, 1));
+    await rig.ready();
+    await expect.poll(() => areEqual(rig.source, rig.target)).toBe(true);
+    await rig.jobs.cancelAll();
+  });
+});
+
+describe("a caller's bitmap", () => {
+  it('is all there is to copy', async () => {
+    const rig = new MirrorRig({ size: MiB });
+    await rig.source.write(0, pattern(MiB, 1));
+    rig.bitmap('b0', [[3 * GRANULE, 10]]);
+    rig.mirror({ bitmap: 'b0' });
+    const ready = await rig.ready();
+    expect(ready.data.offset).toBe(GRANULE);
+    expect(rig.target.log.filter((line) => line.startsWith('write'))).toEqual([
+      `write ${3 * GRANULE}+${GRANULE}`,
+    ]);
+    await rig.jobs.cancelAll();
+  });
+
+  it('is busy and not recording while the job has it, and both are undone after success', async () => {
+    const rig = new MirrorRig({ size: MiB });
+    const bitmap = rig.bitmap('b0');
+    const job = rig.mirror({ bitmap: 'b0' });
+    expect([bitmap.busy, bitmap.enabled]).toEqual([true, true]);
+    await rig.ready();
+    expect([bitmap.busy, bitmap.enabled]).toEqual([true, false]);
+    job.cancel({ force: false });
+    await job.ended;
+    expect([bitmap.busy, bitmap.enabled, bitmap.count]).toEqual([false, true, 0]);
+    await rig.client.node.write(0, pattern(10, 1));
+    expect(bitmap.count).toBe(GRANULE);
+  });
+
+  it('has no instant after the job in which a write goes unrecorded', async () => {
+    const rig = new MirrorRig({ size: MiB });
+    const bitmap = rig.bitmap('b0');
+    const job = rig.mirror({ bitmap: 'b0', autoFinalize: false });
+    await rig.ready();
+    job.cancel({ force: false });
+    await rig.event('BLOCK_JOB_PENDING');
+    const held = rig.client.node.write(5 * GRANULE, pattern(10, 1));
+    job.finalize();
+    await held;
+    expect(bitmap.isDirty(5 * GRANULE)).toBe(true);
+    await job.ended;
+    expect(bitmap.count).toBe(GRANULE);
+  });
+
+  it('is handed back when the job cannot start', () => {
+    const rig = new MirrorRig({ size: MiB });
+    const bitmap = rig.bitmap('b0');
+    expect(() => rig.mirror({ bitmap: 'b0', speed: -1 })).toThrow('non-negative');
+    expect([bitmap.busy, bitmap.enabled]).toEqual([false, true]);
+    expect(rig.graph.nodes()).toHaveLength(2);
+    expect(rig.story).toEqual([]);
+  });
+
+  it.each([
+    [{ sync: 'top' as const }, "Sync mode 'top' not supported with bitmap."],
+    [{ sync: 'none' as const, bitmap: 'no' }, "Sync mode 'none' not supported with bitmap."],
+    [{ granularity: 65536 }, 'Granularity and bitmap cannot both be set'],
+    [{ bitmap: 'no' }, "Dirty bitmap 'no' not found"],
+  ])('is refused with %j', (options, message) => {
+    const rig = new MirrorRig({ size: MiB });
+    rig.bitmap('b0');
+    expect(() => rig.mirror({ bitmap: 'b0', ...options })).toThrow(message);
+  });
+
+  it.each([
+    ['busy', "Bitmap 'b0' is currently in use by another operation and cannot be used"],
+    ['readOnly', "Bitmap 'b0' is readonly and cannot be modified"],
+    ['inconsistent', "Bitmap 'b0' is inconsistent and cannot be used"],
+  ] as const)('is refused when %s', (flag, message) => {
+    const rig = new MirrorRig({ size: MiB });
+    rig.bitmap('b0')[flag] = true;
+    expect(() => rig.mirror({ bitmap: 'b0' })).toThrow(message);
+  });
+
+  it('is refused when disabled', () => {
+    const rig = new MirrorRig({ size: MiB });
+    rig.source.setRecording(rig.bitmap('b0'), false);
+    expect(() => rig.mirror({ bitmap: 'b0' })).toThrow("Bitmap 'b0' is not enabled");
+  });
+});

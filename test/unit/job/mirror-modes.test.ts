@@ -1,0 +1,163 @@
+import { describe, expect, it } from 'vitest';
+import { areEqual, contents, MirrorRig, pattern } from '../../support/mirror-rig.ts';
+
+const MiB = 1 << 20;
+
+describe.each(['background', 'write-blocking'] as const)('a %s mirror', (copyMode) => {
+  it('copies the source, becomes READY with offset = len, and follows writes', async () => {
+    const rig = new MirrorRig({ size: 4 * MiB });
+    await rig.source.write(100, pattern(70_000, 1));
+    const job = rig.mirror({ copyMode });
+    const ready = await rig.ready();
+    expect(ready.data.offset).toBe(ready.data.len);
+    expect(await areEqual(rig.source, rig.target)).toBe(true);
+
+    await rig.client.node.write(MiB + 5, pattern(5000, 2));
+    await rig.client.node.writeZeroes(50, 1000);
+    await rig.client.node.discard(200_000, 300_000);
+    job.cancel({ force: false });
+    await job.ended;
+    expect(rig.story.slice(-5)).toEqual([
+      'S:waiting',
+      'S:pending',
+      'BLOCK_JOB_COMPLETED',
+      'S:concluded',
+      'S:null',
+    ]);
+    expect(await areEqual(rig.source, rig.target)).toBe(true);
+    expect(rig.client.node).toBe(rig.source);
+  });
+
+  it('tells its whole life in order', async () => {
+    const rig = new MirrorRig({ size: MiB });
+    const job = rig.mirror({ copyMode, autoFinalize: false, autoDismiss: false });
+    expect(rig.story).toEqual(['S:created', 'S:running']);
+    await rig.ready();
+    job.complete();
+    await rig.event('BLOCK_JOB_PENDING');
+    job.finalize();
+    await job.ended;
+    job.dismiss();
+    expect(rig.story).toEqual([
+      'S:created',
+      'S:running',
+      'S:ready',
+      'BLOCK_JOB_READY',
+      'S:waiting',
+      'S:pending',
+      'BLOCK_JOB_PENDING',
+      'BLOCK_JOB_COMPLETED',
+      'S:concluded',
+      'S:null',
+    ]);
+  });
+
+  it('moves clients to the target on completion, with a write held back meanwhile', async () => {
+    const rig = new MirrorRig({ size: MiB });
+    const job = rig.mirror({ copyMode, autoFinalize: false });
+    await rig.ready();
+    job.complete();
+    await rig.event('BLOCK_JOB_PENDING');
+    let answered = false;
+    const held = Promise.resolve(rig.client.node.write(0, pattern(4096, 3))).then(() => {
+      answered = true;
+    });
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    expect(answered).toBe(false);
+    job.finalize();
+    await job.ended;
+    await held;
+    expect(rig.client.node).toBe(rig.target);
+    const [source, target] = [await contents(rig.source.disk), await contents(rig.target.disk)];
+    expect(target.subarray(0, 4096)).toEqual(pattern(4096, 3));
+    expect(source.subarray(0, 4096)).toEqual(Buffer.alloc(4096));
+  });
+
+  it('pauses, goes on, and ends equal', async () => {
+    const rig = new MirrorRig({ size: 4 * MiB });
+    await rig.source.write(0, pattern(4 * MiB, 1));
+    const job = rig.mirror({ copyMode, speed: MiB });
+    job.pause();
+    await rig.event('JOB_STATUS_CHANGE', (event) => event.data.status === 'paused');
+    const { progressCurrent } = job;
+    await rig.client.node.write(3 * MiB, pattern(MiB, 9));
+    expect(job.progressCurrent - progressCurrent).toBeLessThanOrEqual(MiB);
+    expect(() => job.pause()).toThrow('Job is already paused');
+    job.setSpeed(0);
+    job.resume();
+    await rig.ready();
+    expect(await areEqual(rig.source, rig.target)).toBe(true);
+    expect(() => job.resume()).toThrow("Can't resume a job that was not paused");
+    await rig.jobs.cancelAll();
+  });
+});
+
+describe('the copy mode', () => {
+  it('decides whether actively-synced becomes true', async () => {
+    const rig = new MirrorRig({ size: MiB });
+    const job = rig.mirror();
+    await rig.ready();
+    expect(job.activelySynced).toBe(false);
+    job.changeCopyMode('write-blocking');
+    await rig.client.node.write(0, pattern(4096, 1));
+    await expect.poll(() => job.activelySynced).toBe(true);
+    await rig.client.node.write(10, pattern(512, 2));
+    expect(job.activelySynced).toBe(true);
+    expect((await contents(rig.target.disk)).subarray(10, 522)).toEqual(pattern(512, 2));
+    expect(() => job.changeCopyMode('background')).toThrow('is not implemented');
+    await rig.jobs.cancelAll();
+  });
+
+  it('sends 4 KiB for a 4 KiB write in background mode', async () => {
+    const rig = new MirrorRig({ size: 4 * MiB });
+    rig.mirror();
+    await rig.ready();
+    rig.target.log.length = 0;
+    await rig.client.node.write(MiB + 8192, pattern(4096, 1));
+    await expect.poll(() => rig.target.log).toEqual([`write ${MiB + 8192}+4096`]);
+    await rig.jobs.cancelAll();
+  });
+});
+
+describe('a mirror of a sparse source', () => {
+  it('copies only data to a target that is zero', async () => {
+    const rig = new MirrorRig({ size: 2 ** 40 });
+    await rig.source.write(2 ** 39, pattern(65536, 1));
+    rig.mirror();
+    await rig.ready();
+    expect(rig.target.log.filter((line) => line.startsWith('write'))).toEqual([
+      `write ${2 ** 39}+65536`,
+    ]);
+    await rig.jobs.cancelAll();
+  });
+
+  it('zeroes what the target has and the source has not', async () => {
+    const rig = new MirrorRig({ size: 64 * MiB });
+    await rig.target.write(5 * MiB, pattern(3 * MiB, 1));
+    await rig.source.write(6 * MiB, pattern(4096, 2));
+    rig.mirror();
+    await rig.ready();
+    expect(await areEqual(rig.source, rig.target)).toBe(true);
+    await rig.jobs.cancelAll();
+  });
+
+  it('is READY at once when the disk is empty', async () => {
+    const rig = new MirrorRig({ size: 0 });
+    const job = rig.mirror();
+    await rig.ready();
+    await expect.poll(() => job.activelySynced).toBe(true);
+    await rig.jobs.cancelAll();
+  });
+});
+
+describe('disks of different sizes', () => {
+  it('fail the job, not the command, and leave the graph as it was', async () => {
+    const rig = new MirrorRig({ size: MiB, targetSize: 2 * MiB });
+    const job = rig.mirror();
+    await job.ended;
+    const end = await rig.event('BLOCK_JOB_COMPLETED');
+    expect(end.data.error).toBe('Source and target image have different sizes');
+    expect(rig.client.node).toBe(rig.source);
+    expect(rig.graph.nodes().map((node) => node.name)).toEqual(['source', 'target']);
+  });
+});
