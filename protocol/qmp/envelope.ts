@@ -1,0 +1,71 @@
+import { QmpError } from './error.ts';
+import type { Json, JsonObject } from './json-builder.ts';
+
+/** What goes around a command, its reply and an event. */
+export interface Request {
+  readonly command: string;
+  readonly arguments: JsonObject;
+}
+
+export interface Version {
+  readonly qemu: { readonly micro: number; readonly minor: number; readonly major: number };
+  readonly package: string;
+}
+
+export interface Timestamp {
+  readonly seconds: number;
+  readonly microseconds: number;
+}
+
+/** An event as it goes out. */
+export interface EventMessage {
+  readonly timestamp: Timestamp;
+  readonly event: string;
+  readonly data?: object;
+}
+
+const NO_ARGUMENTS: JsonObject = Object.freeze({});
+
+/** The command in a message. Throws `QmpError` when it is not a well-formed request. */
+export function readRequest(message: Json): Request {
+  if (!isObject(message)) throw new QmpError('QMP input must be a JSON object');
+  let command: string | undefined;
+  let given = NO_ARGUMENTS;
+  for (const [key, value] of Object.entries(message)) {
+    if (key === 'execute') {
+      if (typeof value !== 'string') {
+        throw new QmpError("QMP input member 'execute' must be a string");
+      }
+      command = value;
+    } else if (key === 'arguments') {
+      if (!isObject(value)) throw new QmpError("QMP input member 'arguments' must be an object");
+      given = value;
+    } else if (key !== 'id') {
+      throw new QmpError(`QMP input member '${key}' is unexpected`);
+    }
+  }
+  if (command === undefined) throw new QmpError("QMP input lacks member 'execute'");
+  return { command, arguments: given };
+}
+
+/** The `id` of a message, whatever else is wrong with it. */
+export function idOf(message: Json): Json | undefined {
+  return isObject(message) ? message['id'] : undefined;
+}
+
+export function greeting(version: Version): object {
+  return { QMP: { version, capabilities: [] } };
+}
+
+/** `id` comes last here and first in an error, as QEMU has it. */
+export function successReply(result: unknown, id: Json | undefined): object {
+  return { return: result ?? {}, id };
+}
+
+export function errorReply(error: QmpError, id: Json | undefined): object {
+  return { id, error: { class: error.errorClass, desc: error.message } };
+}
+
+function isObject(value: Json | undefined): value is JsonObject {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
