@@ -107,6 +107,7 @@ export class DirtyBitmap {
 
   /** Whether any granule that the byte range touches is dirty. */
   isAnyDirty(offset: number, length: number): boolean {
+    if (length === 0) return false;
     const next = this.nextDirty(offset);
     return next !== undefined && next < offset + length;
   }

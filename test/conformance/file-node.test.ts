@@ -1,7 +1,8 @@
 import { blockNodeSuite } from './block-node-suite.ts';
 import { makeFileNode } from './make-file-node.ts';
 
-blockNodeSuite('file', makeFileNode({ ffi: true }));
+blockNodeSuite('file', makeFileNode());
 blockNodeSuite('file without the FFI', makeFileNode({ ffi: false }));
-blockNodeSuite('file that ignores discard', makeFileNode({ ffi: true, discard: 'ignore' }));
-blockNodeSuite('file that detects zeroes', makeFileNode({ ffi: true, detectZeroes: 'unmap' }));
+blockNodeSuite('file that ignores discard', makeFileNode({ discard: 'ignore' }));
+blockNodeSuite('file that detects zeroes', makeFileNode({ detectZeroes: 'unmap' }));
+blockNodeSuite('file without flush', makeFileNode({ noFlush: true }));

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -8,37 +9,76 @@ import { silentLog } from '../../src/util/log.ts';
 import type { MakeNode } from './block-node-suite.ts';
 
 export interface FileKind {
-  ffi: boolean;
+  ffi?: boolean;
   direct?: boolean;
+  noFlush?: boolean;
   discard?: FileNodeOptions['discard'];
   detectZeroes?: FileNodeOptions['detectZeroes'];
 }
 
-export function fileOptions(filename: string, readOnly: boolean, kind: FileKind): FileNodeOptions {
-  return {
+export function openFileNode(
+  filename: string,
+  readOnly: boolean,
+  kind: FileKind = {},
+): Promise<FileNode> {
+  return FileNode.open({
     name: 'disk0',
     filename,
     readOnly,
-    cache: { direct: kind.direct ?? false, noFlush: false },
+    cache: { direct: kind.direct ?? false, noFlush: kind.noFlush ?? false },
     discard: kind.discard ?? 'unmap',
     detectZeroes: kind.detectZeroes ?? 'off',
-    syscalls: loadSyscalls({ ffi: kind.ffi, log: silentLog }),
+    syscalls: loadSyscalls({ ffi: kind.ffi ?? true, log: silentLog }),
     clock: systemClock,
     log: silentLog,
+  });
+}
+
+/** A sparse file in a directory of its own, and how to take both away. */
+export function makeDiskFile(size: number): { filename: string; remove(): void } {
+  const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'file-node-'));
+  const filename = path.join(directory, 'disk.img');
+  fs.writeFileSync(filename, '');
+  fs.truncateSync(filename, size);
+  return { filename, remove: () => fs.rmSync(directory, { recursive: true }) };
+}
+
+export function makeFileNode(kind: FileKind = {}): MakeNode {
+  return async ({ size, readOnly }) => {
+    const file = makeDiskFile(size);
+    const node = await openFileNode(file.filename, readOnly, kind);
+    const dispose = async () => {
+      await node.close();
+      file.remove();
+    };
+    return { node, dispose };
   };
 }
 
-/** A file node over a sparse file in a directory of its own. */
-export function makeFileNode(kind: FileKind): MakeNode {
+/** What the machine lacks for a loop device, or undefined. */
+export function lackForLoopDevice(): string | undefined {
+  if (process.getuid?.() !== 0) return 'root';
+  if (!fs.existsSync('/dev/loop-control')) return '/dev/loop-control (kernel module loop)';
+  try {
+    execFileSync('losetup', ['--version'], { stdio: 'ignore' });
+  } catch {
+    return 'losetup (package mount)';
+  }
+  return undefined;
+}
+
+/** A file node over a loop device over a sparse file. */
+export function makeLoopNode(kind: FileKind = {}): MakeNode {
   return async ({ size, readOnly }) => {
-    const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'file-node-'));
-    const filename = path.join(directory, 'disk.img');
-    fs.closeSync(fs.openSync(filename, 'w'));
-    fs.truncateSync(filename, size);
-    const node = await FileNode.open(fileOptions(filename, readOnly, kind));
+    const file = makeDiskFile(size);
+    const device = execFileSync('losetup', ['--find', '--show', file.filename], {
+      encoding: 'utf8',
+    }).trim();
+    const node = await openFileNode(device, readOnly, kind);
     const dispose = async () => {
       await node.close();
-      fs.rmSync(directory, { recursive: true });
+      execFileSync('losetup', ['--detach', device]);
+      file.remove();
     };
     return { node, dispose };
   };

@@ -1,0 +1,46 @@
+import { describe, expect, it } from 'vitest';
+import { DirtyBitmap } from '../../../src/bitmap/dirty-bitmap.ts';
+
+describe('dirty bitmap', () => {
+  it('counts a last granule that the disk only half fills in whole', () => {
+    const bitmap = new DirtyBitmap({ size: 65_536 + 512, granularity: 65_536 });
+    bitmap.setAll();
+    expect(bitmap.count).toBe(2 * 65_536);
+    expect(bitmap.nextDirtyRun(0, 1 << 30)).toEqual({ offset: 0, length: 65_536 + 512 });
+  });
+
+  it('is always clean on an empty disk', () => {
+    const bitmap = new DirtyBitmap({ size: 0, granularity: 512 });
+    bitmap.setAll();
+    expect(bitmap.isClean).toBe(true);
+    expect(bitmap.nextDirty(0)).toBeUndefined();
+    expect([...bitmap.extents(0, 0)]).toEqual([]);
+  });
+
+  it('calls an empty range clean, also inside a dirty granule', () => {
+    const bitmap = new DirtyBitmap({ size: 4096, granularity: 4096 });
+    bitmap.setAll();
+    expect(bitmap.isAnyDirty(100, 0)).toBe(false);
+  });
+
+  it('covers large disks in one run', () => {
+    const size = 64 * 2 ** 40;
+    const bitmap = new DirtyBitmap({ size, granularity: 2 ** 26 });
+    bitmap.setAll();
+    expect(bitmap.count).toBe(size);
+    expect(bitmap.nextDirtyRun(0, size)).toEqual({ offset: 0, length: size });
+  });
+
+  it('refuses to mark beyond the disk and to clean parts of a granule', () => {
+    const bitmap = new DirtyBitmap({ size: 65_536, granularity: 4096 });
+    expect(() => bitmap.set(65_535, 2)).toThrow('bitmap range');
+    expect(() => bitmap.reset(512, 4096)).toThrow('starts at a granule');
+    expect(() => bitmap.reset(0, 512)).toThrow('ends at a granule');
+  });
+
+  it('takes powers of two from 512 on as granularity', () => {
+    for (const granularity of [0, 256, 513, 1000]) {
+      expect(() => new DirtyBitmap({ size: 4096, granularity })).toThrow('granularity');
+    }
+  });
+});
