@@ -9,10 +9,10 @@ import type { DirtyBitmap } from './dirty-bitmap.ts';
  *
  * A granule has at most 16 parts of at least 4 KiB, kept as one 16-bit mask. Mask 0 in a dirty
  * granule means "all of it": a fresh bitmap needs no masks at all. The bitmap's bit is the truth,
- * the mask only narrows it; losing every mask (`coarsen`) is always safe.
+ * the mask only narrows it; whoever forgets the map keeps a bitmap that is right, only coarser.
  *
  * While a node also records in the bitmap it sets bits without knowing of the masks, so masks are
- * kept only between `refine` and `coarsen`, when the mirror is the only one that marks.
+ * kept only from `refine` on, when the mirror sees every write itself.
  */
 const PARTS_MAX = 16;
 const PART_BYTES_MIN = 4 * KiB;
@@ -46,11 +46,6 @@ export class DirtyMap {
   /** From here on nobody else sets bits in the bitmap: remember parts. */
   refine(): void {
     if (this.#partsPerGranule > 1) this.#masks = [];
-  }
-
-  /** Others will set bits again: every dirty granule counts as dirty in whole. */
-  coarsen(): void {
-    this.#masks = undefined;
   }
 
   /** Marks every part that the range touches. */

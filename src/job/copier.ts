@@ -42,6 +42,15 @@ class SideError extends Error {
   }
 }
 
+interface Claim {
+  readonly range: DiskRange;
+  readonly hold: RangeHold;
+  /** How much data may travel for it; what is left over is marked again. */
+  readonly dataBytes: number;
+  /** Bytes by which its start lowered the dirty count: its progress when it ends well. */
+  credit: number;
+}
+
 export class Copier {
   readonly #top: MirrorTop;
   readonly #target: () => BlockNode;
@@ -94,13 +103,14 @@ export class Copier {
   pump(dataBytes: number): number {
     const { partBytes } = this.#top.dirty;
     const pieceBytes = Math.ceil(Math.min(PIECE_BYTES_MAX, dataBytes) / partBytes) * partBytes;
+    const zeroBytes = this.#claimBytes > PIECE_BYTES_MAX ? this.#claimBytes : pieceBytes;
     let claimed = 0;
     while (claimed < dataBytes && this.#hasRoom()) {
-      const claim = this.#nextClaim(Math.max(pieceBytes, this.#claimBytes));
-      if (claim === undefined) break;
-      const bytes = Math.min(claim.range.length, pieceBytes);
-      claimed += bytes;
-      this.#begin(claim, bytes);
+      const next = this.#nextClaim(zeroBytes);
+      if (next === undefined) break;
+      const claim = { ...next, dataBytes: Math.min(next.range.length, pieceBytes), credit: 0 };
+      claimed += claim.dataBytes;
+      this.#begin(claim);
     }
     return claimed;
   }
@@ -131,37 +141,47 @@ export class Copier {
     }
   }
 
-  #begin({ range, hold }: { range: DiskRange; hold: RangeHold }, dataBytes: number): void {
+  #begin(claim: Claim): void {
     const { dirty } = this.#top;
     const before = dirty.bitmap.count;
-    dirty.clear(range.offset, range.length);
-    const credit = before - dirty.bitmap.count;
+    dirty.clear(claim.range.offset, claim.range.length);
+    claim.credit = before - dirty.bitmap.count;
     this.#claims++;
-    this.#inFlightBytes += dataBytes;
-    this.creditInFlight += credit;
-    void this.#copyClaim(range, dataBytes).then((done) => {
-      hold.release();
+    this.#inFlightBytes += claim.dataBytes;
+    this.creditInFlight += claim.credit;
+    void this.#copyClaim(claim).then(() => {
+      claim.hold.release();
       this.#claims--;
-      this.#inFlightBytes -= dataBytes;
-      this.creditInFlight -= credit;
+      this.#inFlightBytes -= claim.dataBytes;
+      this.creditInFlight -= claim.credit;
       if (this.#claims === 0) this.#onIdle?.();
-      this.#listener.onEnded(this.#earned(credit, range, done));
+      this.#listener.onEnded(this.#earned(claim));
     });
   }
 
-  /** What a claim adds to the progress: the granules that it cleaned, as far as it got. */
-  #earned(credit: number, range: DiskRange, doneBytes: number): number {
-    if (credit === 0) return 0;
+  /** Takes back what a claim has not done. */
+  #markAgain(claim: Claim, range: DiskRange): void {
+    const { dirty } = this.#top;
+    const before = dirty.bitmap.count;
+    dirty.mark(range.offset, range.length);
+    const lost = Math.min(claim.credit, dirty.bitmap.count - before);
+    claim.credit -= lost;
+    this.creditInFlight -= lost;
+  }
+
+  /** Granules that the claim cleaned, in bytes of the disk: the last one may hang over its end. */
+  #earned({ range, credit }: Claim): number {
     const { size, granularity, granules } = this.#top.dirty.bitmap;
     const overhang = range.offset + range.length === size ? granules * granularity - size : 0;
-    return doneBytes === range.length ? credit - overhang : Math.min(credit, doneBytes);
+    return Math.max(0, credit - overhang);
   }
 
   /**
    * Copies a claim, or as much of it as has at most `dataBytes` of data, and marks the rest again.
-   * Returns the bytes that are equal now. Does not fail: errors go to the listener.
+   * Does not fail: errors go to the listener.
    */
-  async #copyClaim(range: DiskRange, dataBytes: number): Promise<number> {
+  async #copyClaim(claim: Claim): Promise<void> {
+    const { range } = claim;
     let extents: readonly Extent[];
     try {
       extents = await this.#extentsOf(range);
@@ -170,24 +190,23 @@ export class Copier {
       extents = [{ ...range, hole: false, zero: false }];
     }
     const end = range.offset + range.length;
-    const work: Promise<number>[] = [];
+    const work: Promise<void>[] = [];
     let at = range.offset;
-    let left = dataBytes;
+    let left = claim.dataBytes;
     for (const extent of extents) {
       if (left === 0) break;
       const length = extent.zero ? extent.length : Math.min(extent.length, left);
       if (!extent.zero) left -= length;
       const part = { offset: extent.offset, length };
-      work.push(this.#guarded(part, extent.zero ? this.#zero(part) : this.#data(part)));
+      work.push(this.#guarded(claim, part, extent.zero ? this.#zero(part) : this.#data(part)));
       at = part.offset + length;
     }
     if (at < end) {
-      this.#top.dirty.mark(at, end - at);
+      this.#markAgain(claim, { offset: at, length: end - at });
       this.#cursor = Math.min(this.#cursor, at);
     }
     this.#adapt(extents, range);
-    const done = await Promise.all(work);
-    return done.reduce((sum, bytes) => sum + bytes, 0);
+    await Promise.all(work);
   }
 
   /** Asks only where an answer can save something: a few written bytes are data. */
@@ -206,17 +225,15 @@ export class Copier {
       : PIECE_BYTES_MAX;
   }
 
-  /** Marks the range again when its copy fails, then tells. Returns the bytes copied. */
-  async #guarded(range: DiskRange, work: Promise<void>): Promise<number> {
+  /** Marks the range again when its copy fails, then tells. */
+  async #guarded(claim: Claim, range: DiskRange, work: Promise<void>): Promise<void> {
     try {
       await work;
-      return range.length;
     } catch (error) {
       if (!(error instanceof SideError)) throw error;
-      this.#top.dirty.mark(range.offset, range.length);
+      this.#markAgain(claim, range);
       const doing = `Cannot copy ${range.length} bytes at ${range.offset} to the mirror's target`;
       this.#listener.onError(error.side, asBlockError(error.cause, doing), range);
-      return 0;
     }
   }
 
@@ -263,7 +280,8 @@ export class Copier {
     const runs = zeroRuns(data);
     const writes = runs.map(async (run) => {
       if (run.zero) await target.writeZeroes(offset + run.offset, run.length, ZERO_MAY_UNMAP);
-      else await target.write(offset + run.offset, data.subarray(run.offset, run.offset + run.length));
+      else
+        await target.write(offset + run.offset, data.subarray(run.offset, run.offset + run.length));
     });
     // All must have ended before the buffer is used again, also when one failed.
     for (const result of await Promise.allSettled(writes)) {

@@ -201,13 +201,12 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
   /**
    * From "the node records" to "the filter marks", with no instant in which nobody does. Writes
    * that entered the source before the filter was there are seen only by the node: it records until
-   * they have ended. The writes it recorded meanwhile end before parts of granules may be told apart.
+   * they have ended. From then on the filter sees every write, so parts of granules can be told apart.
    */
   async #takeOver(): Promise<void> {
     const { source, top, bitmap } = this.#parts;
     await source.settled();
     source.setRecording(bitmap, false);
-    await source.settled();
     if (bitmap.name === undefined) {
       source.removeBitmap(bitmap);
       top.addBitmap(bitmap);
@@ -369,7 +368,6 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
   /** Takes the filter out of the graph in one go; recording is on again before the first write. */
   #dissolve(successor: BlockNode): void {
     const { graph, source, sourceUse, target, top, bitmap } = this.#parts;
-    top.dirty.coarsen();
     if (bitmap.name === undefined) {
       // The hand-over may have failed half-way: the private bitmap is then still on the source.
       const holder = top.bitmaps.includes(bitmap) ? top : source;

@@ -70,13 +70,6 @@ describe('DirtyMap against a set of parts', () => {
     );
   });
 
-  it('forgets parts, never granules, when others may set bits', () => {
-    const { map } = makePair(1 << 20, 65536);
-    map.mark(70_000, 10);
-    map.coarsen();
-    expect(map.nextRun(0, 1 << 20)).toEqual({ offset: 65536, length: 65536 });
-  });
-
   it('takes bits that the bitmap has before it is refined for whole granules', () => {
     const bitmap = new DirtyBitmap({ size: 1 << 20, granularity: 65536 });
     bitmap.set(65536, 1);

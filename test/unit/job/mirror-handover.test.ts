@@ -88,6 +88,23 @@ describe("a caller's bitmap", () => {
     expect(bitmap.count).toBe(GRANULE);
   });
 
+  it('is busy until the last write that went through the filter has ended', async () => {
+    const rig = new MirrorRig({ size: MiB });
+    const bitmap = rig.bitmap('b0');
+    const job = rig.mirror({ bitmap: 'b0' });
+    await rig.ready();
+    const slow = gate();
+    rig.source.meddle = (verb) => (verb === 'write' ? slow.opened : undefined);
+    const write = rig.client.node.write(0, pattern(10, 1));
+    job.cancel({ force: true });
+    await rig.event('JOB_STATUS_CHANGE', (event) => event.data.status === 'aborting');
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    expect(bitmap.busy).toBe(true);
+    slow.open();
+    await Promise.all([write, job.ended]);
+    expect([bitmap.busy, bitmap.isDirty(0)]).toEqual([false, true]);
+  });
+
   it('is handed back when the job cannot start', () => {
     const rig = new MirrorRig({ size: MiB });
     const bitmap = rig.bitmap('b0');

@@ -119,6 +119,33 @@ describe('the copy mode', () => {
   });
 });
 
+describe('a synchronous write into dirty granules', () => {
+  it('cleans those that it covers, and leaves those that it touches to the copier', async () => {
+    const rig = new MirrorRig({ size: 4 * MiB });
+    await rig.source.write(0, pattern(4 * MiB, 1));
+    const job = rig.mirror({ copyMode: 'write-blocking', speed: 1 });
+    await expect.poll(() => job.progressTotal).toBe(4 * MiB);
+    rig.target.log.length = 0;
+    await rig.client.node.write(2 * MiB + 100, pattern(3 * 65536, 2));
+    // The parts of 4 KiB at both ends are dirty before and after.
+    expect(rig.target.log).toEqual([`write ${2 * MiB + 4096}+${3 * 65536 - 4096}`]);
+    rig.target.log.length = 0;
+    job.setSpeed(0);
+    await rig.ready();
+    const sent = rig.target.log.flatMap(
+      (line) => line.match(/^write (\d+)\+(\d+)$/)?.slice(1) ?? [],
+    );
+    const covered = [2 * MiB + 4096, 2 * MiB + 3 * 65536] as const;
+    for (let n = 0; n < sent.length; n += 2) {
+      const start = Number(sent[n]);
+      const end = start + Number(sent[n + 1]);
+      expect(end <= covered[0] || start >= covered[1], `${start} to ${end}`).toBe(true);
+    }
+    expect(await areEqual(rig.source, rig.target)).toBe(true);
+    await rig.jobs.cancelAll();
+  });
+});
+
 describe('a mirror of a sparse source', () => {
   it('copies only data to a target that is zero', async () => {
     const rig = new MirrorRig({ size: 2 ** 40 });

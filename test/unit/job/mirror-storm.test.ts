@@ -26,17 +26,21 @@ function ticks(count: number): Promise<void> {
   });
 }
 
-function makeShaky(rig: MirrorRig, random: Random, errorRate: number): void {
+function makeShaky(rig: MirrorRig, random: Random, errorRate: number): () => void {
+  let rate = errorRate;
   for (const node of [rig.source, rig.target]) {
     node.actsFirst = () => random.chance(0.5);
     node.meddle = (verb) => {
       const isJobs = node === rig.target ? verb !== 'status' : verb === 'read';
-      if (isJobs && random.chance(errorRate)) {
+      if (isJobs && random.chance(rate)) {
         throw Object.assign(new Error('shaky'), { code: 'EIO' });
       }
       return random.chance(0.7) ? ticks(random.below(6)) : undefined;
     };
   }
+  return () => {
+    rate = 0;
+  };
 }
 
 async function client(rig: MirrorRig, random: Random, open: Set<Unanswered>, check: () => void) {
@@ -77,7 +81,7 @@ async function storm(seed: number): Promise<void> {
   const rig = new MirrorRig({ size: SIZE });
   await rig.source.write(0, pattern(SIZE / 2, seed));
   const copyMode = random.chance(0.5) ? 'background' : 'write-blocking';
-  makeShaky(rig, random, random.chance(0.5) ? 0.02 : 0);
+  const noMoreErrors = makeShaky(rig, random, random.chance(0.5) ? 0.02 : 0);
   const open = new Set<Unanswered>();
   let check = () => {};
   const clients = Array.from({ length: CLIENTS }, () => client(rig, random, open, () => check()));
@@ -107,6 +111,8 @@ async function storm(seed: number): Promise<void> {
   await rig.ready();
   await ticks(random.below(200));
   const pivots = random.chance(0.5);
+  // After the pivot the target's errors would be the clients' own.
+  if (pivots) noMoreErrors();
   if (pivots) job.complete();
   else job.cancel({ force: false });
   await job.ended;
