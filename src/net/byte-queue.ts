@@ -17,6 +17,13 @@ export class ByteQueue {
     this.#length += chunk.length;
   }
 
+  /** Puts back what was taken and not used: it comes first again. */
+  unshift(chunk: Buffer): void {
+    if (chunk.length === 0) return;
+    this.#chunks.unshift(chunk);
+    this.#length += chunk.length;
+  }
+
   /** The next `bytes` bytes, which must be there. A view, unless they span chunks. */
   consume(bytes: number): Buffer {
     const first = this.#chunks[0];

@@ -74,3 +74,12 @@ export const DIRECT_RECEIVE_BYTES_MIN = 16 * KiB;
 export const NBD_SWALLOW_BYTES_MAX = 256 * MiB;
 /** Time that a client gets to take its last replies before its connection is cut. */
 export const CLIENT_LINGER_MS = 2_000;
+/** An option with more data than we take is skipped and refused; beyond this we close. */
+export const NBD_OPTION_SWALLOW_BYTES_MAX = 1 * MiB;
+
+/** QMP clients at a time, over all monitors. */
+export const QMP_SESSIONS_MAX = 64;
+/** Time for QMP clients to take what is unsent when the process ends. */
+export const QMP_GOODBYE_MS_MAX = 1000;
+/** Name of a dirty bitmap, as QEMU. */
+export const BITMAP_NAME_BYTES_MAX = 1023;

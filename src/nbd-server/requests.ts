@@ -1,0 +1,285 @@
+import {
+  NBD_CMD_BLOCK_STATUS,
+  NBD_CMD_CACHE,
+  NBD_CMD_FLAG_FAST_ZERO,
+  NBD_CMD_FLAG_FUA,
+  NBD_CMD_FLAG_NO_HOLE,
+  NBD_CMD_FLAG_REQ_ONE,
+  NBD_CMD_FLUSH,
+  NBD_CMD_READ,
+  NBD_CMD_TRIM,
+  NBD_CMD_WRITE,
+  NBD_CMD_WRITE_ZEROES,
+} from '../../protocol/nbd/constants.ts';
+import type { RequestHeader } from '../../protocol/nbd/transmission.ts';
+import { type Completion, WRITE_FUA, ZERO_MAY_UNMAP, ZERO_NO_FALLBACK } from '../block/node.ts';
+import { AssertionError } from '../util/assert.ts';
+import type { BufferPool } from '../util/buffer-pool.ts';
+import { BlockError } from '../util/errors.ts';
+import { BLOCK_STATUS_EXTENTS_MAX, GATHERED_READ_BYTES_MAX } from '../util/limits.ts';
+import type { Log } from '../util/log.ts';
+import type { NbdExport } from './export.ts';
+import { describeBlocks, type SelectedContext } from './meta-context.ts';
+import type { Output } from './output.ts';
+import type { Replies } from './replies.ts';
+import type { Refusal } from './validate.ts';
+
+/**
+ * One client's requests, valid by now, against its export. What the node does at once is answered
+ * at once, without a promise or a closure; only what takes longer is counted as in flight.
+ *
+ * Whatever a node throws that is not a `BlockError` is a broken promise of our own code: it is
+ * thrown on, out of the event loop's callback, and ends the process.
+ */
+export interface RequestsOptions {
+  readonly export: NbdExport;
+  readonly contexts: readonly SelectedContext[];
+  readonly output: Output;
+  readonly replies: Replies;
+  readonly pool: BufferPool;
+  readonly log: Log;
+  /** A request that took longer has been answered. */
+  readonly onFinished: () => void;
+}
+
+export class Requests {
+  inFlight = 0;
+  /** Payload bytes of the reads and writes in flight. */
+  inFlightBytes = 0;
+  readonly #export: NbdExport;
+  readonly #contexts: readonly SelectedContext[];
+  readonly #output: Output;
+  readonly #replies: Replies;
+  readonly #pool: BufferPool;
+  readonly #log: Log;
+  readonly #onFinished: () => void;
+
+  constructor(options: RequestsOptions) {
+    this.#export = options.export;
+    this.#contexts = options.contexts;
+    this.#output = options.output;
+    this.#replies = options.replies;
+    this.#pool = options.pool;
+    this.#log = options.log;
+    this.#onFinished = options.onFinished;
+  }
+
+  /** Everything but WRITE and DISC. `request` may be changed as soon as this returns. */
+  start(request: RequestHeader): void {
+    switch (request.type) {
+      case NBD_CMD_READ:
+        this.#read(request);
+        break;
+      case NBD_CMD_BLOCK_STATUS:
+        this.#startBlockStatus({ ...request });
+        break;
+      default:
+        this.#control(request);
+    }
+  }
+
+  /**
+   * A WRITE whose payload is complete. `pooled` is the buffer that it stands in when that is to be
+   * given back. Returns whether `data` is still in use.
+   */
+  write(request: RequestHeader, data: Buffer, pooled?: Buffer): boolean {
+    const { node, counters } = this.#export;
+    counters.writes++;
+    counters.writtenBytes += request.length;
+    let done: Completion;
+    try {
+      done = request.length === 0 ? undefined : node.write(request.offset, data, flagsOf(request));
+    } catch (error) {
+      if (pooled !== undefined) this.#pool.give(pooled);
+      this.#fail(request, error);
+      return false;
+    }
+    if (done === undefined) {
+      if (pooled !== undefined) this.#pool.give(pooled);
+      this.#replies.ok(request);
+      return false;
+    }
+    const copy = { ...request };
+    this.#later(copy, done, (failed) => {
+      if (pooled !== undefined) this.#pool.give(pooled);
+      if (!failed) this.#replies.ok(copy);
+    });
+    return true;
+  }
+
+  refuse(request: RequestHeader, refusal: Refusal): void {
+    this.#export.counters.errors++;
+    this.#log.debug({ code: refusal.code }, `request refused: ${refusal.reason}`);
+    this.#replies.error(request, refusal.code, refusal.reason);
+  }
+
+  #read(request: RequestHeader): void {
+    const { counters } = this.#export;
+    counters.reads++;
+    counters.readBytes += request.length;
+    if (request.length === 0) this.#replies.emptyRead(request);
+    else if (request.length <= GATHERED_READ_BYTES_MAX) this.#readGathered(request);
+    else this.#readAlone(request);
+  }
+
+  /** Straight to its place among the replies of this turn. */
+  #readGathered(request: RequestHeader): void {
+    const prefixBytes = this.#replies.readPrefixBytes;
+    const bytes = prefixBytes + request.length;
+    const slab = this.#output.reserve(bytes);
+    const at = this.#output.at;
+    const data = slab.buffer.subarray(at + prefixBytes, at + bytes);
+    let done: Completion;
+    try {
+      done = this.#export.node.read(request.offset, data);
+    } catch (error) {
+      this.#fail(request, error);
+      return;
+    }
+    if (done === undefined) {
+      this.#replies.writeReadPrefix(slab.buffer, at, request);
+      this.#output.commit(bytes);
+      return;
+    }
+    this.#output.detach(bytes);
+    const copy = { ...request };
+    this.#later(copy, done, (failed) => {
+      if (!failed) {
+        this.#replies.writeReadPrefix(slab.buffer, at, copy);
+        this.#output.append(slab.buffer.subarray(at, at + bytes));
+      }
+      this.#output.release(slab);
+    });
+  }
+
+  /** Into a buffer of its own, with its header in front, that is sent as it is. */
+  #readAlone(request: RequestHeader): void {
+    const prefixBytes = this.#replies.readPrefixBytes;
+    const bytes = prefixBytes + request.length;
+    const buffer = this.#pool.take(bytes);
+    const giveBack = () => this.#pool.give(buffer);
+    let done: Completion;
+    try {
+      done = this.#export.node.read(request.offset, buffer.subarray(prefixBytes, bytes));
+    } catch (error) {
+      giveBack();
+      this.#fail(request, error);
+      return;
+    }
+    const copy = { ...request };
+    const answer = (failed: boolean) => {
+      if (failed) {
+        giveBack();
+        return;
+      }
+      this.#replies.writeReadPrefix(buffer, 0, copy);
+      this.#output.send(buffer.subarray(0, bytes), giveBack);
+    };
+    if (done === undefined) answer(false);
+    else this.#later(copy, done, answer);
+  }
+
+  /** Commands that carry no data in either direction. */
+  #control(request: RequestHeader): void {
+    let done: Completion;
+    try {
+      done = this.#startControl(request);
+    } catch (error) {
+      this.#fail(request, error);
+      return;
+    }
+    if (done === undefined) {
+      this.#replies.ok(request);
+      return;
+    }
+    const copy = { ...request };
+    this.#later(copy, done, (failed) => {
+      if (!failed) this.#replies.ok(copy);
+    });
+  }
+
+  #startControl(request: RequestHeader): Completion {
+    const { node, counters } = this.#export;
+    const { offset, length } = request;
+    if (request.type === NBD_CMD_FLUSH) {
+      counters.flushes++;
+      return node.flush();
+    }
+    if (length === 0) return undefined;
+    switch (request.type) {
+      case NBD_CMD_TRIM:
+        counters.discards++;
+        return node.discard(offset, length, flagsOf(request));
+      case NBD_CMD_WRITE_ZEROES:
+        counters.discards++;
+        return node.writeZeroes(offset, length, flagsOf(request));
+      case NBD_CMD_CACHE:
+        return node.prefetch(offset, length);
+      default:
+        throw new AssertionError(`command ${request.type} was validated`);
+    }
+  }
+
+  #startBlockStatus(request: RequestHeader): void {
+    this.#later(request, this.#blockStatus(request), () => {});
+  }
+
+  async #blockStatus(request: RequestHeader): Promise<void> {
+    const one = (request.flags & NBD_CMD_FLAG_REQ_ONE) !== 0;
+    const extentsMax = one ? 1 : BLOCK_STATUS_EXTENTS_MAX;
+    const found = await Promise.all(
+      this.#contexts.map(async ({ id, context }) => ({
+        contextId: id,
+        extents: await describeBlocks(context, request, extentsMax),
+      })),
+    );
+    // All are here before the first is sent: a reply that has begun can no longer fail.
+    for (const [index, status] of found.entries()) {
+      this.#replies.blockStatus(request, status, index === found.length - 1);
+    }
+  }
+
+  /** Counts the request as in flight until `done`; then `end` answers, unless it failed. */
+  #later(request: RequestHeader, done: Promise<void>, end: (failed: boolean) => void): void {
+    this.inFlight++;
+    this.inFlightBytes += payloadBytes(request);
+    const finish = () => {
+      this.inFlight--;
+      this.inFlightBytes -= payloadBytes(request);
+      this.#onFinished();
+    };
+    void done.then(
+      () => {
+        end(false);
+        finish();
+      },
+      (error: unknown) => {
+        end(true);
+        this.#fail(request, error);
+        finish();
+      },
+    );
+  }
+
+  #fail(request: RequestHeader, error: unknown): void {
+    if (!(error instanceof BlockError)) throw error;
+    this.#export.counters.errors++;
+    this.#log.debug({ code: error.code }, error.message);
+    this.#replies.error(request, error.code, error.message);
+  }
+}
+
+function flagsOf(request: RequestHeader): number {
+  const { type, flags } = request;
+  const fua = (flags & NBD_CMD_FLAG_FUA) !== 0 ? WRITE_FUA : 0;
+  if (type !== NBD_CMD_WRITE_ZEROES) return fua;
+  const unmap = (flags & NBD_CMD_FLAG_NO_HOLE) !== 0 ? 0 : ZERO_MAY_UNMAP;
+  const fast = (flags & NBD_CMD_FLAG_FAST_ZERO) !== 0 ? ZERO_NO_FALLBACK : 0;
+  return fua | unmap | fast;
+}
+
+/** Bytes of data that the request carries in one direction or the other. */
+export function payloadBytes(request: RequestHeader): number {
+  const { type, length } = request;
+  return type === NBD_CMD_READ || type === NBD_CMD_WRITE ? length : 0;
+}

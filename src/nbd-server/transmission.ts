@@ -1,0 +1,340 @@
+import { NBD_CMD_DISC, NBD_CMD_WRITE } from '../../protocol/nbd/constants.ts';
+import { newRequestHeader, REQUEST_BYTES, readRequest } from '../../protocol/nbd/transmission.ts';
+import { ByteQueue } from '../net/byte-queue.ts';
+import type { Connection } from '../net/connection.ts';
+import type { ByteSink } from '../net/incoming.ts';
+import type { BufferPool } from '../util/buffer-pool.ts';
+import type { Clock, Timer } from '../util/clock.ts';
+import {
+  CLIENT_IN_FLIGHT_BYTES_MAX,
+  CLIENT_IN_FLIGHT_REQUESTS_MAX,
+  CLIENT_TURN_REQUESTS_MAX,
+  CLIENT_UNSENT_BYTES_MAX,
+  DIRECT_RECEIVE_BYTES_MIN,
+  NBD_SWALLOW_BYTES_MAX,
+} from '../util/limits.ts';
+import type { Log } from '../util/log.ts';
+import type { Agreement } from './negotiation.ts';
+import { Output } from './output.ts';
+import { Replies } from './replies.ts';
+import { payloadBytes, Requests } from './requests.ts';
+import { type Refusal, refusalOf, type Terms } from './validate.ts';
+
+/**
+ * The transmission phase of one client: bytes in, requests out, no promise in between.
+ *
+ * A request goes through four states: its header is collected; it waits until it may start (bounded
+ * requests and bytes in flight, bounded replies that the client has not taken, a bounded number of
+ * requests in one turn of the event loop); a WRITE's payload is received, or swallowed when the
+ * request was refused; then the next one follows. While a request waits nothing is read from the
+ * socket, so that the client is held back by TCP and what we hold for it is bounded.
+ *
+ * In the common case (a request whole in what arrived) header and payload are used where they stand.
+ */
+type State = 'header' | 'waiting' | 'payload' | 'swallow' | 'closed';
+
+export interface TransmissionOptions {
+  readonly connection: Connection;
+  readonly agreement: Agreement;
+  readonly pool: BufferPool;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Everything was answered and sent; the connection may be ended. */
+  readonly onFinished: () => void;
+}
+
+export class Transmission implements ByteSink {
+  readonly #connection: Connection;
+  readonly #terms: Terms;
+  readonly #pool: BufferPool;
+  readonly #clock: Clock;
+  readonly #log: Log;
+  readonly #output: Output;
+  readonly #replies: Replies;
+  readonly #requests: Requests;
+  readonly #onFinished: () => void;
+
+  #state: State = 'header';
+  /** The request that is being received; used again for the next one. */
+  readonly #request = newRequestHeader();
+  /** A header that arrived in parts. */
+  readonly #partialHeader = Buffer.alloc(REQUEST_BYTES);
+  #partialBytes = 0;
+  /** A payload that arrived in parts, in a pooled buffer that is at least as long. */
+  #payload: Buffer | undefined;
+  #payloadFilled = 0;
+  #swallowBytes = 0;
+  /** Views into the chunk at hand are still in use. */
+  #kept = false;
+  #refusal: Refusal | undefined;
+
+  /** What arrived while a request waited. */
+  readonly #held = new ByteQueue();
+  #startedThisTurn = 0;
+  #turn: Timer | undefined;
+  #flushing: Timer | undefined;
+  /** New requests are refused: the server is going down. */
+  #stopping = false;
+  /** No more requests come: the client has said so, or has ended its side. */
+  #inputEnded = false;
+  #finished = false;
+  #onSettled: (() => void) | undefined;
+
+  constructor(options: TransmissionOptions) {
+    const { connection, agreement, pool, log } = options;
+    this.#connection = connection;
+    this.#pool = pool;
+    this.#clock = options.clock;
+    this.#log = log;
+    this.#onFinished = options.onFinished;
+    this.#terms = {
+      size: agreement.export.size,
+      writable: agreement.export.writable,
+      structured: agreement.structured,
+      hasContexts: agreement.contexts.length > 0,
+    };
+    this.#output = new Output(connection, pool, () => this.#proceed());
+    this.#replies = new Replies(this.#output, agreement.structured);
+    this.#requests = new Requests({
+      export: agreement.export,
+      contexts: agreement.contexts,
+      output: this.#output,
+      replies: this.#replies,
+      pool,
+      log,
+      onFinished: () => this.#answered(),
+    });
+  }
+
+  /** Resolves when nothing that the client asked for is in flight below. */
+  settled(): Promise<void> {
+    if (this.#requests.inFlight === 0) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.#onSettled = resolve;
+    });
+  }
+
+  push(chunk: Buffer): boolean {
+    if (this.#state === 'closed') return false;
+    if (this.#held.length > 0 || this.#state === 'waiting') {
+      this.#held.push(chunk);
+      return true;
+    }
+    this.#startedThisTurn = 0;
+    const kept = this.#consume(chunk);
+    this.#output.flush();
+    this.#finishIfDone();
+    return kept;
+  }
+
+  room(): Buffer | undefined {
+    if (this.#state !== 'payload') return undefined;
+    const { length } = this.#request;
+    if (length - this.#payloadFilled < DIRECT_RECEIVE_BYTES_MIN) return undefined;
+    return this.#payload!.subarray(this.#payloadFilled, length);
+  }
+
+  filled(bytes: number): void {
+    this.#payloadFilled += bytes;
+    if (this.#payloadFilled < this.#request.length) return;
+    this.#startReceivedWrite();
+    this.#output.flush();
+  }
+
+  end(): void {
+    this.#inputEnded = true;
+    this.#finishIfDone();
+  }
+
+  /** Refuses what comes from now on and finishes when what is in flight has been answered. */
+  stop(): void {
+    this.#stopping = true;
+    this.#inputEnded = true;
+    this.#finishIfDone();
+  }
+
+  /** The connection is gone: nothing is started any more. */
+  abandon(): void {
+    this.#state = 'closed';
+    this.#held.clear();
+    this.#turn?.cancel();
+    this.#flushing?.cancel();
+  }
+
+  /** Works through `chunk`; returns whether parts of it are still in use. */
+  #consume(chunk: Buffer): boolean {
+    this.#kept = false;
+    let at = 0;
+    for (;;) {
+      if (this.#state === 'waiting') {
+        if (!this.#mayStart()) {
+          this.#held.unshift(chunk.subarray(at));
+          this.#connection.pause();
+          return true;
+        }
+        at = this.#start(chunk, at);
+      }
+      if (at === chunk.length || this.#state === 'closed') return this.#kept;
+      if (this.#state === 'header') at = this.#takeHeader(chunk, at);
+      else if (this.#state === 'payload') at = this.#takePayload(chunk, at);
+      else if (this.#state === 'swallow') at = this.#swallow(chunk, at);
+    }
+  }
+
+  #takeHeader(chunk: Buffer, at: number): number {
+    if (this.#partialBytes === 0 && chunk.length - at >= REQUEST_BYTES) {
+      this.#decode(chunk, at);
+      return at + REQUEST_BYTES;
+    }
+    const missing = REQUEST_BYTES - this.#partialBytes;
+    const taken = chunk.copy(this.#partialHeader, this.#partialBytes, at, at + missing);
+    this.#partialBytes += taken;
+    if (taken === missing) {
+      this.#partialBytes = 0;
+      this.#decode(this.#partialHeader, 0);
+    }
+    return at + taken;
+  }
+
+  /** After a wrong magic number nobody knows where the next request begins. */
+  #decode(bytes: Buffer, at: number): void {
+    if (readRequest(bytes, at, this.#request)) this.#state = 'waiting';
+    else this.#cut('a request with a wrong magic number');
+  }
+
+  #mayStart(): boolean {
+    if (this.#startedThisTurn >= CLIENT_TURN_REQUESTS_MAX) {
+      this.#turn ??= this.#clock.defer(() => {
+        this.#turn = undefined;
+        this.#startedThisTurn = 0;
+        this.#proceed();
+      });
+      return false;
+    }
+    const { inFlight, inFlightBytes } = this.#requests;
+    if (this.#output.unsentBytes >= CLIENT_UNSENT_BYTES_MAX) return false;
+    if (inFlight === 0) return true;
+    if (inFlight >= CLIENT_IN_FLIGHT_REQUESTS_MAX) return false;
+    return inFlightBytes + payloadBytes(this.#request) <= CLIENT_IN_FLIGHT_BYTES_MAX;
+  }
+
+  /** Starts the request whose payload, if it has one, begins at `at`; returns where to go on. */
+  #start(chunk: Buffer, at: number): number {
+    const request = this.#request;
+    const { type, length } = request;
+    this.#startedThisTurn++;
+    this.#state = 'header';
+    if (type === NBD_CMD_DISC) return this.#disconnect(chunk);
+    const refusal = this.#stopping ? SHUTTING_DOWN : refusalOf(request, this.#terms);
+    if (type !== NBD_CMD_WRITE) {
+      if (refusal === undefined) this.#requests.start(request);
+      else this.#requests.refuse(request, refusal);
+      return at;
+    }
+    if (refusal !== undefined) {
+      this.#startSwallowing(refusal);
+      return at;
+    }
+    if (chunk.length - at >= length) {
+      const payload = chunk.subarray(at, at + length);
+      if (this.#requests.write(request, payload)) this.#kept = true;
+      return at + length;
+    }
+    this.#payload = this.#pool.take(length);
+    this.#payloadFilled = 0;
+    this.#state = 'payload';
+    return at;
+  }
+
+  #takePayload(chunk: Buffer, at: number): number {
+    const missing = this.#request.length - this.#payloadFilled;
+    const taken = chunk.copy(this.#payload!, this.#payloadFilled, at, at + missing);
+    this.#payloadFilled += taken;
+    if (taken === missing) this.#startReceivedWrite();
+    return at + taken;
+  }
+
+  #startReceivedWrite(): void {
+    const pooled = this.#payload!;
+    this.#payload = undefined;
+    this.#state = 'header';
+    this.#requests.write(this.#request, pooled.subarray(0, this.#request.length), pooled);
+  }
+
+  /** The payload of a refused WRITE comes all the same; without it the stream is out of step. */
+  #startSwallowing(refusal: Refusal): void {
+    const { length } = this.#request;
+    if (length > NBD_SWALLOW_BYTES_MAX) {
+      this.#cut(`a WRITE of ${length} bytes`);
+      return;
+    }
+    this.#refusal = refusal;
+    this.#swallowBytes = length;
+    this.#state = 'swallow';
+    if (length === 0) this.#endSwallowing();
+  }
+
+  #swallow(chunk: Buffer, at: number): number {
+    const taken = Math.min(this.#swallowBytes, chunk.length - at);
+    this.#swallowBytes -= taken;
+    if (this.#swallowBytes === 0) this.#endSwallowing();
+    return at + taken;
+  }
+
+  #endSwallowing(): void {
+    this.#state = 'header';
+    this.#requests.refuse(this.#request, this.#refusal!);
+  }
+
+  /** DISC: what is in flight is finished, nothing may follow. */
+  #disconnect(chunk: Buffer): number {
+    this.#state = 'closed';
+    this.#inputEnded = true;
+    this.#held.clear();
+    return chunk.length;
+  }
+
+  /** The client makes no sense: there is no way back into step. */
+  #cut(why: string): void {
+    this.#log.warn({ reason: why }, 'NBD client disconnected');
+    this.abandon();
+    this.#connection.destroy();
+  }
+
+  /** A request that took its time has been answered: its reply goes out with those of its turn. */
+  #answered(): void {
+    this.#flushing ??= this.#clock.defer(() => {
+      this.#flushing = undefined;
+      this.#output.flush();
+    });
+    this.#proceed();
+    this.#finishIfDone();
+    if (this.#requests.inFlight === 0) this.#onSettled?.();
+  }
+
+  /** Goes on with the request that waits, if it may start now. */
+  #proceed(): void {
+    if (this.#state !== 'waiting' || !this.#mayStart()) return;
+    do this.#consume(this.#held.shift() ?? NOTHING);
+    while (this.#held.length > 0 && !this.#isWaiting);
+    if (!this.#isWaiting) this.#connection.resume();
+    this.#output.flush();
+    this.#finishIfDone();
+  }
+
+  get #isWaiting(): boolean {
+    return this.#state === 'waiting';
+  }
+
+  #finishIfDone(): void {
+    if (!this.#inputEnded || this.#finished) return;
+    if (this.#isWaiting || this.#requests.inFlight > 0) return;
+    this.#finished = true;
+    this.#output.flush();
+    this.abandon();
+    this.#onFinished();
+  }
+}
+
+const NOTHING = Buffer.alloc(0);
+const SHUTTING_DOWN: Refusal = { code: 'ESHUTDOWN', reason: 'the server is shutting down' };
