@@ -3,6 +3,7 @@ import type { Syscalls } from '../sys/syscalls.ts';
 import { describeError } from '../sys/system-error.ts';
 import { asBlockError, BlockError } from '../util/errors.ts';
 import type { Log } from '../util/log.ts';
+import { probeDirectBlock } from './file-node-direct.ts';
 
 /**
  * Opens a disk image or a block device and says what it is. Every failure is one sentence that
@@ -13,8 +14,10 @@ export interface OpenFile {
   /** A block device, not a regular file. */
   readonly device: boolean;
   readonly size: number;
-  /** Smallest unit of the device; 512 for a regular file. */
-  readonly logicalBlockBytes: number;
+  /** What the kernel zeroes without writing are multiples of this. */
+  readonly zeroBlockBytes: number;
+  /** Past the page cache: all requests are multiples of this. Undefined: through the cache. */
+  readonly directBlockBytes: number | undefined;
 }
 
 export interface OpenFileOptions {
@@ -26,8 +29,6 @@ export interface OpenFileOptions {
   log: Log;
 }
 
-const FILE_BLOCK_BYTES = 512;
-
 export function openFile(options: OpenFileOptions): OpenFile {
   const { filename } = options;
   let fd: number | undefined;
@@ -38,12 +39,15 @@ export function openFile(options: OpenFileOptions): OpenFile {
     const stats = fs.fstatSync(fd);
     const device = checkKind(stats, filename);
     lock(fd, options);
-    if (device) return { fd, device, ...options.syscalls.deviceGeometry(fd) };
-    return { fd, device, size: stats.size, logicalBlockBytes: FILE_BLOCK_BYTES };
+    const geometry = device ? options.syscalls.deviceGeometry(fd) : undefined;
+    const size = geometry?.size ?? stats.size;
+    const directBlockBytes = options.direct ? directBlock(fd, size, options) : undefined;
+    return { fd, device, size, zeroBlockBytes: geometry?.logicalBlockBytes ?? 1, directBlockBytes };
   } catch (error) {
     if (fd !== undefined) fs.closeSync(fd);
     if (error instanceof BlockError) throw error;
-    const sentence = `Could not open "${filename}": ${describeError(error)}`;
+    const how = options.direct ? ' with cache.direct' : '';
+    const sentence = `Could not open "${filename}"${how}: ${describeError(error)}`;
     throw new BlockError(asBlockError(error, sentence).code, sentence, { cause: error });
   }
 }
@@ -66,6 +70,16 @@ function checkKind(stats: fs.Stats, filename: string): boolean {
   throw new BlockError(
     'EINVAL',
     `Could not open "${filename}": it is ${kind}, not a regular file or a block device`,
+  );
+}
+
+function directBlock(fd: number, size: number, { filename, syscalls }: OpenFileOptions): number {
+  const blockBytes = probeDirectBlock(syscalls, fd);
+  if (size % blockBytes === 0) return blockBytes;
+  throw new BlockError(
+    'EINVAL',
+    `Could not open "${filename}" with cache.direct: its ${size} bytes are not a multiple of ` +
+      `${blockBytes}`,
   );
 }
 

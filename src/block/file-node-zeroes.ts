@@ -1,8 +1,7 @@
-import type { Syscalls } from '../sys/syscalls.ts';
 import { errorWithCode, isUnsupported } from '../sys/system-error.ts';
 import { MiB } from '../util/limits.ts';
-import type { FileIo } from './file-node-io.ts';
-import { type DiskRange, pieces } from './node.ts';
+import type { FileHandle } from './file-node-io.ts';
+import { type Completion, type DiskRange, pieces } from './node.ts';
 
 /**
  * Zeroing and deallocating without writing, where kernel and file system can. A block device takes
@@ -11,68 +10,55 @@ import { type DiskRange, pieces } from './node.ts';
 const ZEROES = Buffer.alloc(MiB);
 
 export class FileZeroes {
-  readonly #syscalls: Syscalls;
-  readonly #io: FileIo;
-  readonly #fd: number;
-  readonly #device: boolean;
-  /** Multiples of this can be zeroed without writing. */
-  readonly #blockBytes: number;
+  readonly #file: FileHandle;
+  readonly #write: (offset: number, data: Buffer) => Completion;
   readonly #punching = new Ability();
   readonly #zeroing = new Ability();
   readonly #discarding = new Ability();
 
-  constructor(options: {
-    syscalls: Syscalls;
-    io: FileIo;
-    fd: number;
-    device: boolean;
-    blockBytes: number;
-  }) {
-    this.#syscalls = options.syscalls;
-    this.#io = options.io;
-    this.#fd = options.fd;
-    this.#device = options.device;
-    this.#blockBytes = options.blockBytes;
+  /** `write` serves what cannot be had for less. */
+  constructor(file: FileHandle, write: (offset: number, data: Buffer) => Completion) {
+    this.#file = file;
+    this.#write = write;
   }
 
   /** False once the kernel has refused both ways that are cheaper than writing. */
-  get isCheap(): boolean {
+  get areCheap(): boolean {
     return this.#punching.possible || this.#zeroing.possible;
   }
 
   /** `free`: may deallocate. `cheapOnly`: fails with ENOTSUP where it would have to write. */
   async zero(range: DiskRange, options: { free: boolean; cheapOnly: boolean }): Promise<void> {
     const end = range.offset + range.length;
-    const blocks = wholeBlocks(range, this.#blockBytes);
+    const blocks = wholeBlocks(range, this.#file.zeroBlockBytes);
     if (blocks.length !== 0 && (await this.#zeroBlocks(blocks, options.free))) {
-      await this.#write(range.offset, blocks.offset);
-      await this.#write(blocks.offset + blocks.length, end);
+      await this.#writeZeroes(range.offset, blocks.offset);
+      await this.#writeZeroes(blocks.offset + blocks.length, end);
     } else if (options.cheapOnly) {
       throw errorWithCode('ENOTSUP', 'nothing here is faster than writing zeroes');
     } else {
-      await this.#write(range.offset, end);
+      await this.#writeZeroes(range.offset, end);
     }
   }
 
   async discard(range: DiskRange): Promise<void> {
-    const { offset, length } = wholeBlocks(range, this.#blockBytes);
+    const { offset, length } = wholeBlocks(range, this.#file.zeroBlockBytes);
     if (length === 0) return;
-    if (this.#device) {
-      await this.#discarding.use(() => this.#syscalls.discardDevice(this.#fd, offset, length));
-    } else {
-      await this.#punching.use(() => this.#syscalls.punchHole(this.#fd, offset, length));
-    }
+    const { syscalls, fd, device } = this.#file;
+    if (device) await this.#discarding.use(() => syscalls.discardDevice(fd, offset, length));
+    else await this.#punching.use(() => syscalls.punchHole(fd, offset, length));
   }
 
   async #zeroBlocks({ offset, length }: DiskRange, free: boolean): Promise<boolean> {
-    const punch = () => this.#syscalls.punchHole(this.#fd, offset, length);
-    const zeroRange = () => this.#syscalls.zeroRange(this.#fd, offset, length);
+    const { syscalls, fd } = this.#file;
+    const punch = () => syscalls.punchHole(fd, offset, length);
+    const zeroRange = () => syscalls.zeroRange(fd, offset, length);
     return (free && (await this.#punching.use(punch))) || this.#zeroing.use(zeroRange);
   }
 
-  async #write(start: number, end: number): Promise<void> {
+  async #writeZeroes(start: number, end: number): Promise<void> {
     for (const { offset, length } of pieces(start, end - start, ZEROES.length)) {
-      await this.#io.write(offset, ZEROES.subarray(0, length), false);
+      await this.#write(offset, ZEROES.subarray(0, length));
     }
   }
 }

@@ -4,12 +4,13 @@ import type { Syscalls } from '../sys/syscalls.ts';
 import type { Clock } from '../util/clock.ts';
 import { KiB, MiB } from '../util/limits.ts';
 import type { Log } from '../util/log.ts';
+import { AlignedAccess } from './aligned.ts';
 import { isZero } from './detect-zeroes.ts';
+import { DirectDisk } from './file-node-direct.ts';
 import { FileExtents } from './file-node-extents.ts';
 import { SharedFlush } from './file-node-flush.ts';
-import { BufferedIo, type FileIo } from './file-node-io.ts';
+import { BufferedDisk, type FileDisk, type FileIo } from './file-node-io.ts';
 import { type OpenFile, openFile } from './file-node-open.ts';
-import { FileZeroes } from './file-node-zeroes.ts';
 import {
   type BlockFeatures,
   type BlockLimits,
@@ -23,7 +24,7 @@ import {
 
 /**
  * A disk in a regular file or on a block device. This class says what each request means; how the
- * bytes move is `FileIo`, zeroes without writing are `FileZeroes`, holes are `FileExtents`.
+ * bytes move is `FileIo`, where holes are is `FileExtents`.
  */
 export interface FileNodeOptions {
   name: string;
@@ -52,8 +53,9 @@ export class FileNode extends BlockNode {
   readonly filename: string;
   readonly #options: FileNodeOptions;
   readonly #fd: number;
+  readonly #disk: FileDisk;
+  /** The disk, or what makes whole blocks of requests above it. */
   readonly #io: FileIo;
-  readonly #zeroes: FileZeroes;
   readonly #extents: FileExtents;
   readonly #flush: SharedFlush;
 
@@ -69,23 +71,33 @@ export class FileNode extends BlockNode {
   private constructor(options: FileNodeOptions, file: OpenFile) {
     super(options.name);
     const { syscalls, clock, filename, readOnly } = options;
-    const { fd, device, size, logicalBlockBytes } = file;
+    const { fd, device, size, directBlockBytes } = file;
     this.driver = device ? 'host_device' : 'file';
     this.size = size;
     this.readOnly = readOnly;
     this.filename = filename;
-    this.limits = { requestAlignment: 1, preferredBytes: 4 * KiB, transferBytesMax: 64 * MiB };
+    this.limits = {
+      requestAlignment: directBlockBytes ?? 1,
+      preferredBytes: 4 * KiB,
+      transferBytesMax: 64 * MiB,
+    };
     this.#options = options;
     this.#fd = fd;
-    this.#io = new BufferedIo(syscalls, fd, clock);
-    const blockBytes = device ? logicalBlockBytes : 1;
-    this.#zeroes = new FileZeroes({ syscalls, io: this.#io, fd, device, blockBytes });
+    const handle = { syscalls, ...file };
+    if (directBlockBytes === undefined) {
+      this.#disk = new BufferedDisk(handle, clock);
+      this.#io = this.#disk;
+    } else {
+      const disk = new DirectDisk(handle, directBlockBytes);
+      this.#disk = disk;
+      this.#io = new AlignedAccess(disk);
+    }
     this.#extents = new FileExtents(syscalls, fd, size);
     this.#flush = new SharedFlush(() => syncInPool(fd));
   }
 
   override get features(): BlockFeatures {
-    return { discard: this.#options.discard === 'unmap', fastZero: this.#zeroes.isCheap };
+    return { discard: this.#options.discard === 'unmap', fastZero: this.#disk.zeroesAreCheap };
   }
 
   override async close(): Promise<void> {
@@ -113,7 +125,7 @@ export class FileNode extends BlockNode {
     }
     let done: Completion;
     try {
-      done = this.#io.write(offset, data, this.#mustBeDurable(flags));
+      done = this.#io.write(offset, data, this.#mustBeDurable(flags) ? WRITE_FUA : 0);
     } catch (error) {
       throw this.fail(error, 'write', { offset, length });
     } finally {
@@ -125,15 +137,15 @@ export class FileNode extends BlockNode {
   protected override doWriteZeroes(offset: number, length: number, flags: number): Completion {
     if (length === 0) return;
     const free = this.#options.discard === 'unmap' && (flags & ZERO_MAY_UNMAP) !== 0;
-    const cheapOnly = (flags & ZERO_NO_FALLBACK) !== 0;
-    const done = this.#zeroes.zero({ offset, length }, { free, cheapOnly });
-    return this.#changed(this.#durably(done, flags), 'zero', offset, length);
+    const how = (free ? ZERO_MAY_UNMAP : 0) | (flags & ZERO_NO_FALLBACK);
+    const done = this.#durably(flags, () => this.#io.writeZeroes(offset, length, how));
+    return this.#changed(done, 'zero', offset, length);
   }
 
   protected override doDiscard(offset: number, length: number, flags: number): Completion {
     if (length === 0 || this.#options.discard === 'ignore') return;
-    const done = this.#zeroes.discard({ offset, length });
-    return this.#changed(this.#durably(done, flags), 'discard', offset, length);
+    const done = this.#durably(flags, () => this.#io.discard(offset, length, 0));
+    return this.#changed(done, 'discard', offset, length);
   }
 
   protected override doFlush(): Completion {
@@ -160,8 +172,8 @@ export class FileNode extends BlockNode {
     return (flags & WRITE_FUA) !== 0 && !this.#options.cache.noFlush;
   }
 
-  async #durably(done: Promise<void>, flags: number): Promise<void> {
-    await done;
+  async #durably(flags: number, change: () => Completion): Promise<void> {
+    await change();
     if (this.#mustBeDurable(flags)) await this.flush();
   }
 

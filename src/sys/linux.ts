@@ -118,6 +118,8 @@ export function linuxSyscalls(): Syscalls {
       const start = alignment - (address(memory) % alignment);
       return memory.subarray(start, start + bytes);
     },
+
+    isAligned: (buffer, alignment) => address(buffer) % alignment === 0,
   };
 }
 

@@ -1,22 +1,23 @@
 import fs from 'node:fs';
 import { constants } from 'node:os';
-import { systemError } from './system-error.ts';
+import { errorWithCode, systemError } from './system-error.ts';
 
 /**
  * Whole reads and writes in libuv's thread pool, where it does not matter how long they take.
  * Callbacks, not `fs.promises`: a file handle's promise costs about as much as the read itself.
  */
 
-/** Reads until the buffer is full or the file ends; resolves with the bytes read. */
-export function readInPool(fd: number, buffer: Buffer, offset: number): Promise<number> {
+/** Fills the buffer. A disk has a fixed size, so a file that ends earlier is an error (EIO). */
+export function readWhole(fd: number, buffer: Buffer, offset: number): Promise<void> {
   return new Promise((resolve, reject) => {
     let done = 0;
     const next = () => {
       fs.read(fd, buffer, done, buffer.length - done, offset + done, (error, count) => {
         if (error !== null) return reject(error);
         done += count;
-        if (count === 0 || done === buffer.length) resolve(done);
-        else next();
+        if (done === buffer.length) resolve();
+        else if (count > 0) next();
+        else reject(errorWithCode('EIO', `the file has shrunk to ${offset + done} bytes`));
       });
     };
     next();

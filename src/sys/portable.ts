@@ -46,6 +46,8 @@ export const portableSyscalls: Syscalls = {
   alignedBuffer() {
     throw systemError('memalign', constants.errno.EOPNOTSUPP);
   },
+
+  isAligned: () => false,
 };
 
 /** sysfs counts in these whatever the device's own sectors are. */

@@ -31,6 +31,7 @@ export interface Syscalls {
   tryLock(fd: number, mode: LockMode): boolean;
   /** Memory for O_DIRECT, its address a multiple of `alignment` (a power of two). */
   alignedBuffer(bytes: number, alignment: number): Buffer;
+  isAligned(buffer: Buffer, alignment: number): boolean;
 }
 
 export interface FileExtent {

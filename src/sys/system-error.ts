@@ -1,4 +1,5 @@
 import { getSystemErrorMap } from 'node:util';
+import { strerror } from '../util/errors.ts';
 
 /** A failed system call as Node's own `fs` reports it: `code` is the errno's name. */
 export function systemError(call: string, errno: number): NodeJS.ErrnoException {
@@ -9,6 +10,7 @@ export function systemError(call: string, errno: number): NodeJS.ErrnoException 
 
 /** As `strerror` says it: "No such file or directory"; the error's own message if it has no errno. */
 export function describeError(error: unknown): string {
+  if (isUnsupported(error)) return strerror('ENOTSUP');
   const { errno } = error as NodeJS.ErrnoException;
   const text = errno === undefined ? undefined : getSystemErrorMap().get(errno)?.[1];
   if (text === undefined) return error instanceof Error ? error.message : String(error);

@@ -7,19 +7,24 @@ const SMALLEST_BYTES = 4096;
 
 export class BufferPool {
   readonly #keptBytesMax: number;
+  readonly #allocate: (bytes: number) => Buffer;
   readonly #free = new Map<number, Buffer[]>();
   #keptBytes = 0;
 
-  /** Keeps at most `keptBytesMax` bytes for later; what comes back beyond that is let go. */
-  constructor(keptBytesMax: number) {
+  /**
+   * Keeps at most `keptBytesMax` bytes for later; what comes back beyond that is let go. `allocate`
+   * is for memory with an address of a certain kind.
+   */
+  constructor(keptBytesMax: number, allocate: (bytes: number) => Buffer = Buffer.allocUnsafeSlow) {
     this.#keptBytesMax = keptBytesMax;
+    this.#allocate = allocate;
   }
 
   /** A buffer of at least `bytes`, with whatever it last held. */
   take(bytes: number): Buffer {
     const size = sizeClass(bytes);
     const kept = this.#free.get(size)?.pop();
-    if (kept === undefined) return Buffer.allocUnsafeSlow(size);
+    if (kept === undefined) return this.#allocate(size);
     this.#keptBytes -= size;
     return kept;
   }

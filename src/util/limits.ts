@@ -27,9 +27,27 @@ export const BLOCK_STATUS_EXTENTS_MAX = 16_384;
 
 /** Requests that our client keeps in flight on one connection. */
 export const TARGET_IN_FLIGHT_REQUESTS_MAX = 64;
+/** Replies of a server to one option of the handshake. */
+export const TARGET_OPTION_REPLIES_MAX = 1024;
+/** Extents in one BLOCK_STATUS chunk of a server (what the protocol recommends at most). */
+export const TARGET_STATUS_EXTENTS_MAX = 2 ** 20;
+/** Chunks of one READ's reply that stand out of order. */
+export const TARGET_SCATTERED_CHUNKS_MAX = 1024;
+/** Payloads up to this size are copied behind their header, longer ones are sent from their place. */
+export const TARGET_COPIED_PAYLOAD_BYTES_MAX = 32 * KiB;
+/** Longest WRITE_ZEROES, TRIM, CACHE or BLOCK_STATUS: they carry no payload, but take their time. */
+export const TARGET_EFFECT_BYTES_MAX = 128 * MiB;
+/** Time for a server to close after we said goodbye. */
+export const TARGET_GOODBYE_MS_MAX = 2_000;
+/** Pause after a failed attempt to reconnect to a server; doubled each time, up to the longest. */
+export const RECONNECT_PAUSE_MS_MIN = 1_000;
+export const RECONNECT_PAUSE_MS_MAX = 16_000;
 
 /** Bytes of background copies in flight: more falls out of the processor's cache on a short link. */
 export const COPY_IN_FLIGHT_BYTES_MAX = 8 * MiB;
+
+/** Aligned memory that one node past the page cache keeps for its next requests. */
+export const DIRECT_KEPT_BYTES_MAX = 8 * MiB;
 
 /** Foreign system calls that wait in the thread pool at a time (koffi refuses the 257th). */
 export const SYSCALLS_IN_FLIGHT_MAX = 32;

@@ -6,3 +6,4 @@ blockNodeSuite('file without the FFI', makeFileNode({ ffi: false }));
 blockNodeSuite('file that ignores discard', makeFileNode({ discard: 'ignore' }));
 blockNodeSuite('file that detects zeroes', makeFileNode({ detectZeroes: 'unmap' }));
 blockNodeSuite('file without flush', makeFileNode({ noFlush: true }));
+blockNodeSuite('file past the page cache', makeFileNode({ direct: true }));

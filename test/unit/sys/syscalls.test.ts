@@ -1,0 +1,135 @@
+import fs from 'node:fs';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { loadSyscalls } from '../../../src/sys/syscalls.ts';
+import { silentLog } from '../../../src/util/log.ts';
+import { makeDiskFile } from '../../conformance/make-file-node.ts';
+
+const SIZE = 1 << 20;
+
+// What both sets of system calls must do, each as far as it goes.
+describe.each([{ ffi: true }, { ffi: false }])('system calls, ffi: $ffi', ({ ffi }) => {
+  const syscalls = loadSyscalls({ ffi, log: silentLog });
+  let disk: ReturnType<typeof makeDiskFile>;
+  let fd: number;
+
+  beforeEach(() => {
+    disk = makeDiskFile(SIZE);
+    fd = fs.openSync(disk.filename, 'r+');
+  });
+  afterEach(() => {
+    fs.closeSync(fd);
+    disk.remove();
+  });
+
+  const content = () => fs.readFileSync(disk.filename);
+
+  it('write all of a part of a larger buffer, now or durably', async () => {
+    const whole = Buffer.from('xxxhello worldxxx');
+    syscalls.writeSync(fd, whole.subarray(3, 14), 4091);
+    expect(content().toString('latin1', 4091, 4102)).toBe('hello world');
+    await syscalls.writeDurable(fd, whole.subarray(3, 8), 100);
+    expect(content().toString('latin1', 100, 105)).toBe('hello');
+  });
+
+  it('write durably many at a time', async () => {
+    const parts = Array.from({ length: 100 }, (_, index) => Buffer.alloc(512, index + 1));
+    await Promise.all(parts.map((part, index) => syscalls.writeDurable(fd, part, index * 512)));
+    expect(content().subarray(0, 51_200).equals(Buffer.concat(parts))).toBe(true);
+  });
+
+  it('never claim to have read what they have not', () => {
+    fs.writeSync(fd, Buffer.alloc(8192, 7), 0, 8192, 0);
+    const buffer = Buffer.alloc(8192);
+    const count = syscalls.readCached(fd, buffer, 0);
+    expect(buffer.subarray(0, count).equals(Buffer.alloc(count, 7))).toBe(true);
+    expect(syscalls.readCached(fd, buffer, SIZE)).toBe(0);
+  });
+
+  it('name the errno of a failure', async () => {
+    const closed = 1_000_000;
+    expect(() => syscalls.writeSync(closed, Buffer.alloc(1), 0)).toThrow(
+      expect.objectContaining({ code: 'EBADF' }),
+    );
+    await expect(syscalls.writeDurable(closed, Buffer.alloc(1), 0)).rejects.toMatchObject({
+      code: 'EBADF',
+    });
+  });
+
+  it('never call data a hole', () => {
+    fs.writeSync(fd, Buffer.alloc(4096, 7), 0, 4096, 65_536);
+    for (let at = 0; at < SIZE; ) {
+      const { data, end } = syscalls.extentAt(fd, at, SIZE);
+      expect(end).toBeGreaterThan(at);
+      if (!data)
+        expect(
+          content()
+            .subarray(at, end)
+            .every((byte) => byte === 0),
+        ).toBe(true);
+      at = end;
+    }
+  });
+});
+
+describe('system calls through the FFI', () => {
+  const syscalls = loadSyscalls({ ffi: true, log: silentLog });
+
+  const withFile = async (action: (fd: number, filename: string) => Promise<void> | void) => {
+    const disk = makeDiskFile(SIZE);
+    const fd = fs.openSync(disk.filename, 'r+');
+    try {
+      await action(fd, disk.filename);
+    } finally {
+      fs.closeSync(fd);
+      disk.remove();
+    }
+  };
+
+  it('read what is cached', () =>
+    withFile((fd) => {
+      fs.writeSync(fd, Buffer.alloc(8192, 7), 0, 8192, 0);
+      const buffer = Buffer.alloc(8192);
+      expect(syscalls.readCached(fd, buffer.subarray(0, 4096), 4096)).toBe(4096);
+      expect(buffer.equals(Buffer.concat([Buffer.alloc(4096, 7), Buffer.alloc(4096)]))).toBe(true);
+    }));
+
+  it('see holes and data', () =>
+    withFile((fd) => {
+      fs.writeSync(fd, Buffer.alloc(65_536, 7), 0, 65_536, 131_072);
+      expect(syscalls.extentAt(fd, 0, SIZE)).toEqual({ data: false, end: 131_072 });
+      expect(syscalls.extentAt(fd, 131_072, SIZE)).toEqual({ data: true, end: 196_608 });
+      expect(syscalls.extentAt(fd, 196_608, SIZE)).toEqual({ data: false, end: SIZE });
+      expect(syscalls.extentAt(fd, 140_000, 150_000)).toEqual({ data: true, end: 150_000 });
+    }));
+
+  it('punch holes and zero ranges of any alignment', () =>
+    withFile(async (fd, filename) => {
+      fs.writeSync(fd, Buffer.alloc(SIZE, 7), 0, SIZE, 0);
+      await syscalls.punchHole(fd, 1001, 100_003);
+      await syscalls.zeroRange(fd, 300_001, 100_003);
+      const expected = Buffer.alloc(SIZE, 7).fill(0, 1001, 101_004).fill(0, 300_001, 400_004);
+      expect(fs.readFileSync(filename).equals(expected)).toBe(true);
+    }));
+
+  it('answer every one of more calls than can wait at a time', () =>
+    withFile(async (fd) => {
+      const calls = Array.from({ length: 500 }, (_, index) =>
+        syscalls.punchHole(index % 2 === 0 ? fd : 1_000_000, 4096 * (index % 256), 4096),
+      );
+      const results = await Promise.allSettled(calls);
+      const failed = results.filter(({ status }) => status === 'rejected');
+      expect(failed).toHaveLength(250);
+      for (const failure of failed) {
+        expect((failure as PromiseRejectedResult).reason).toMatchObject({ code: 'EBADF' });
+      }
+    }));
+
+  it('align memory', () => {
+    for (const bytes of [1, 512, 4096, 100_000, SIZE]) {
+      const buffer = syscalls.alignedBuffer(bytes, 4096);
+      expect(buffer).toHaveLength(bytes);
+      expect(syscalls.isAligned(buffer, 4096)).toBe(true);
+      expect(syscalls.isAligned(buffer.subarray(1), 4096)).toBe(false);
+    }
+  });
+});
