@@ -73,7 +73,7 @@ function errnoOf(code: unknown): Errno {
   if (NO_SPACE.has(code)) return 'ENOSPC';
   if (NOT_PERMITTED.has(code)) return 'EPERM';
   if (code === 'EOPNOTSUPP') return 'ENOTSUP';
-  return code in SENTENCE ? (code as Errno) : 'EIO';
+  return Object.hasOwn(SENTENCE, code) ? (code as Errno) : 'EIO';
 }
 
 export type ErrorClass =
