@@ -122,6 +122,13 @@ export class Connection {
     return this.#socket.write(data, onWritten);
   }
 
+  /** What `writes` writes goes out with one system call. */
+  together(writes: () => void): void {
+    this.#socket.cork();
+    writes();
+    this.#socket.uncork();
+  }
+
   /** Resolves when the system has taken nearly all that was written, or the connection closed. */
   whenDrained(): Promise<void> {
     if (!this.#socket.writableNeedDrain || this.#socket.destroyed) return Promise.resolve();

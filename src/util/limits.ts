@@ -101,3 +101,5 @@ export const QMP_SESSIONS_MAX = 64;
 export const QMP_GOODBYE_MS_MAX = 1000;
 /** Name of a dirty bitmap, as QEMU. */
 export const BITMAP_NAME_BYTES_MAX = 1023;
+/** Name of an export: the longest string that the protocol allows. */
+export const NBD_NAME_BYTES_MAX = 4096;

@@ -1,0 +1,98 @@
+import {
+  REQUEST_BYTES,
+  type RequestHeader,
+  writeRequest,
+} from '../../protocol/nbd/transmission.ts';
+import type { Connection } from '../net/connection.ts';
+import type { BufferPool } from '../util/buffer-pool.ts';
+import { OUTPUT_SLAB_BYTES, TARGET_COPIED_PAYLOAD_BYTES_MAX } from '../util/limits.ts';
+
+/**
+ * Requests on their way out. The headers and small payloads of one tick are gathered in one slab and
+ * go out with one system call. A long payload is not copied: it follows its header, and whatever
+ * gathered before, from where it stands, in the same system call.
+ */
+interface Slab {
+  readonly buffer: Buffer;
+  /** Parts that the system has not taken yet. */
+  sending: number;
+}
+
+export class Outbox {
+  readonly #connection: Connection;
+  readonly #pool: BufferPool;
+  #slab: Slab | undefined;
+  /** Requests in [start, end) of the slab were not given to the socket yet. */
+  #start = 0;
+  #end = 0;
+  #scheduled = false;
+
+  constructor(connection: Connection, pool: BufferPool) {
+    this.#connection = connection;
+    this.#pool = pool;
+  }
+
+  /**
+   * Sends a request soon. Returns whether the payload is used where it stands: then nobody may
+   * change it before `onSent`.
+   */
+  send(header: RequestHeader, payload: Buffer | undefined, onSent: () => void): boolean {
+    const copied = payload !== undefined && payload.length <= TARGET_COPIED_PAYLOAD_BYTES_MAX;
+    const slab = this.#reserve(REQUEST_BYTES + (copied ? payload.length : 0));
+    writeRequest(slab.buffer, this.#end, header);
+    this.#end += REQUEST_BYTES;
+    if (copied) this.#end += payload.copy(slab.buffer, this.#end);
+    if (payload === undefined || copied) {
+      this.#schedule();
+      return false;
+    }
+    this.#connection.together(() => {
+      this.flush();
+      this.#connection.write(payload, onSent);
+    });
+    return true;
+  }
+
+  /** Gives what has gathered to the socket. */
+  flush(): void {
+    const slab = this.#slab;
+    if (slab === undefined || this.#start === this.#end) return;
+    const gathered = slab.buffer.subarray(this.#start, this.#end);
+    this.#start = this.#end;
+    slab.sending++;
+    this.#connection.write(gathered, () => this.#sent(slab));
+  }
+
+  #reserve(bytes: number): Slab {
+    if (this.#slab !== undefined && this.#end + bytes > this.#slab.buffer.length) {
+      this.flush();
+      this.#slab = undefined;
+    }
+    if (this.#slab === undefined) {
+      this.#slab = { buffer: this.#pool.take(OUTPUT_SLAB_BYTES), sending: 0 };
+      this.#start = 0;
+      this.#end = 0;
+    }
+    return this.#slab;
+  }
+
+  /** Goes back to the pool when nothing in it is needed, so that an idle connection holds none. */
+  #sent(slab: Slab): void {
+    if (--slab.sending > 0) return;
+    if (slab === this.#slab) {
+      if (this.#start !== this.#end) return;
+      this.#slab = undefined;
+    }
+    this.#pool.give(slab.buffer);
+  }
+
+  /** After every callback that is due now, so that what they ask for goes out together. */
+  #schedule(): void {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    process.nextTick(() => {
+      this.#scheduled = false;
+      this.flush();
+    });
+  }
+}
