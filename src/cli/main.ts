@@ -1,7 +1,8 @@
-import { readFileSync } from 'node:fs';
 import { Command, Option } from 'commander';
+import { QmpError } from '../../protocol/qmp/error.ts';
 import { RefusedError, UsageError } from '../util/errors.ts';
 import { addressOption, portOption, sizeOption } from './arguments.ts';
+import { version } from './version.ts';
 
 /**
  * The command line: options to a daemon in this process, or to QMP requests to one elsewhere.
@@ -9,13 +10,9 @@ import { addressOption, portOption, sizeOption } from './arguments.ts';
  *
  * Exit codes: 0 well, 1 wrong use or failure, 2 a predicate is false, 3 cancelled by someone else.
  */
-const packageJson = JSON.parse(
-  readFileSync(new URL('../../../package.json', import.meta.url), 'utf8'),
-) as { version: string };
-
 const program = new Command('nbd-mirror')
   .description('Exports a disk over NBD and mirrors it, live, to a remote NBD target.')
-  .version(packageJson.version, '-V, --version')
+  .version(version, '-V, --version')
   .showHelpAfterError('(run with --help for the options)')
   .configureHelp({ showGlobalOptions: false });
 
@@ -146,7 +143,9 @@ Examples:
 }
 
 program.parseAsync().catch((error: unknown) => {
-  if (!(error instanceof UsageError) && !(error instanceof RefusedError)) throw error;
+  const isRefusal =
+    error instanceof UsageError || error instanceof RefusedError || error instanceof QmpError;
+  if (!isRefusal) throw error;
   process.stderr.write(`nbd-mirror: ${error.message}\n`);
   process.exitCode = 1;
 });

@@ -78,6 +78,11 @@ export class QmpClient {
     return reply.return;
   }
 
+  /** Resolves when the daemon has gone, or after `close`. */
+  get closed(): Promise<unknown> {
+    return this.#connection.closed;
+  }
+
   close(): void {
     this.#connection.destroy();
   }

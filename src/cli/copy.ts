@@ -1,0 +1,97 @@
+import { existsSync, unlinkSync } from 'node:fs';
+import type { Arguments } from '../../protocol/qmp/schema.ts';
+import type { Daemon } from '../daemon/daemon.ts';
+import { UsageError } from '../util/errors.ts';
+import { diskOptions, isNbdUri } from './arguments.ts';
+import type { LogOptions } from './logger.ts';
+import { MirrorWatch } from './mirror-watch.ts';
+import { makeDaemon } from './run-daemon.ts';
+import { createFile, sizeOf } from './serve.ts';
+
+/**
+ * `copy`: a mirror without clients that ends when it is READY. A target that is larger than the
+ * source is written at its beginning; a file that is not there is made, and taken away again when
+ * the copy fails before it began.
+ */
+interface CopyOptions extends LogOptions {
+  readonly targetIsZero: boolean;
+  readonly speed: number;
+  readonly progress: boolean;
+  readonly quiet: boolean;
+}
+
+type NodeOptions = Arguments<'blockdev-add'>;
+
+export async function copy(source: string, target: string, options: CopyOptions): Promise<void> {
+  const daemon = makeDaemon(options);
+  let created = false;
+  try {
+    await daemon.dispatcher.call('blockdev-add', {
+      ...diskOptions(source),
+      'node-name': 'source',
+      'read-only': true,
+    } as NodeOptions);
+    const size = await sizeOf(daemon, 'source');
+    created = !isNbdUri(target) && !existsSync(target) && createFile(target, size);
+    const node = await addTarget(daemon, target, size);
+    const failure = await mirrorOnce(daemon, node, { ...options, isNew: created });
+    if (failure !== undefined)
+      throw new UsageError(`Cannot copy ${source} to ${target}: ${failure}`);
+  } catch (error) {
+    if (created) unlinkSync(target);
+    throw error;
+  } finally {
+    await daemon.close();
+  }
+}
+
+/** Returns the node to copy to. */
+async function addTarget(daemon: Daemon, target: string, size: number): Promise<string> {
+  const disk = { ...diskOptions(target), discard: 'unmap' } as NodeOptions;
+  await daemon.dispatcher.call('blockdev-add', { ...disk, 'node-name': 'disk' });
+  const bytes = await sizeOf(daemon, 'disk');
+  if (bytes < size) {
+    throw new UsageError(`Target ${target} is too small: it has ${bytes} bytes, not ${size}`);
+  }
+  if (bytes === size) return 'disk';
+  // A window, so that the mirror sees two disks of one size.
+  await daemon.dispatcher.call('blockdev-add', {
+    driver: 'raw',
+    'node-name': 'window',
+    file: 'disk',
+    size,
+  });
+  return 'window';
+}
+
+/** Returns why it failed. */
+async function mirrorOnce(
+  daemon: Daemon,
+  target: string,
+  options: CopyOptions & { readonly isNew: boolean },
+): Promise<string | undefined> {
+  const shows = options.progress || (!options.quiet && process.stderr.isTTY === true);
+  const watch = shows ? new MirrorWatch(daemon) : undefined;
+  try {
+    const ended = new Promise<string | undefined>((resolve) => {
+      daemon.dispatcher.onEvent(({ event, data }) => {
+        if (event === 'BLOCK_JOB_READY') {
+          void daemon.dispatcher.call('block-job-cancel', { device: 'copy' });
+        } else if (event === 'BLOCK_JOB_COMPLETED') {
+          resolve((data as { error?: string }).error);
+        }
+      });
+    });
+    await daemon.dispatcher.call('blockdev-mirror', {
+      'job-id': 'copy',
+      device: 'source',
+      target,
+      sync: 'full',
+      speed: options.speed,
+      'target-is-zero': options.targetIsZero || options.isNew,
+    });
+    return await ended;
+  } finally {
+    watch?.stop();
+  }
+}

@@ -1,0 +1,73 @@
+import type { Returns } from '../../protocol/qmp/schema.ts';
+import type { Daemon } from '../daemon/daemon.ts';
+import { systemClock } from '../util/clock.ts';
+import { ProgressLine, progressText } from './progress.ts';
+
+/** Shows how the mirrors of a daemon are doing, on stderr, until it is stopped. */
+const INTERVAL_MS = 250;
+
+export type BlockJob = Returns<'query-block-jobs'>[number];
+
+export class MirrorWatch {
+  readonly line = new ProgressLine(process.stderr, () => performance.now());
+  readonly #daemon: Daemon;
+  readonly #startMs = performance.now();
+  readonly #stopEvents: () => void;
+  #running = true;
+
+  constructor(daemon: Daemon) {
+    this.#daemon = daemon;
+    this.#stopEvents = daemon.dispatcher.onEvent(({ event, data }) => {
+      const text = describe(event, data as Record<string, unknown>);
+      if (text !== undefined) this.line.print(text);
+    });
+    void this.#loop();
+  }
+
+  stop(): void {
+    this.#running = false;
+    this.#stopEvents();
+    this.line.end();
+  }
+
+  async #loop(): Promise<void> {
+    while (this.#running) {
+      const jobs = await this.#daemon.dispatcher.call('query-block-jobs');
+      if (!this.#running) return;
+      if (jobs.length > 0) this.line.show(jobs.map((job) => this.#text(job)).join(' | '));
+      await new Promise<void>((resolve) => {
+        systemClock.after(INTERVAL_MS, resolve);
+      });
+    }
+  }
+
+  #text(job: BlockJob): string {
+    return progressText({
+      id: job.device,
+      transferredBytes: job.offset,
+      totalBytes: job.len,
+      dirtyBytes: job['x-dirty-bytes'],
+      bytesPerSecond: job['x-copy-rate'],
+      status: job['actively-synced'] ? 'actively synced' : job.status,
+      elapsedSeconds: (performance.now() - this.#startMs) / 1000,
+    });
+  }
+}
+
+/** What an operator wants to see as a line that stays. */
+function describe(event: string, data: Record<string, unknown>): string | undefined {
+  switch (event) {
+    case 'BLOCK_JOB_READY':
+      return `${data.device}: ready`;
+    case 'BLOCK_JOB_ERROR':
+      return `${data.device}: ${data['x-reason']} (${data.action})`;
+    case 'BLOCK_JOB_CANCELLED':
+      return `${data.device}: cancelled`;
+    case 'BLOCK_JOB_COMPLETED':
+      return data.error === undefined
+        ? `${data.device}: completed`
+        : `${data.device}: failed: ${data.error}`;
+    default:
+      return undefined;
+  }
+}

@@ -1,0 +1,62 @@
+import type { SocketAddress } from '../net/address.ts';
+import { formatAddress } from '../net/address.ts';
+import { Daemon } from '../daemon/daemon.ts';
+import { PidFile } from '../daemon/pid-file.ts';
+import { systemClock } from '../util/clock.ts';
+import { type LogOptions, makeLog } from './logger.ts';
+import { version } from './version.ts';
+
+/**
+ * A command that is a daemon: set up, then serve until a signal or QMP's `quit`. A failure while
+ * setting up takes everything down again before it is told. A second signal ends at once.
+ */
+export interface DaemonOptions extends LogOptions {
+  readonly qmp?: SocketAddress | undefined;
+  readonly pidFile?: string | undefined;
+}
+
+/** `NBD_MIRROR_FFI=off` keeps to what plain Node can do. */
+export function makeDaemon(options: LogOptions): Daemon {
+  return new Daemon({
+    clock: systemClock,
+    log: makeLog(options),
+    version,
+    ffi: process.env['NBD_MIRROR_FFI'] !== 'off',
+  });
+}
+
+const SIGNALS = { SIGINT: 2, SIGTERM: 15, SIGHUP: 1 } as const;
+
+export async function runDaemon(
+  options: DaemonOptions,
+  setUp: (daemon: Daemon) => Promise<void>,
+): Promise<void> {
+  const daemon = makeDaemon(options);
+  const stopped = stopSignal();
+  let pidFile: PidFile | undefined;
+  try {
+    if (options.qmp !== undefined) {
+      const address = await daemon.listenQmp(options.qmp);
+      process.stdout.write(`QMP on ${formatAddress(address)}\n`);
+    }
+    await setUp(daemon);
+    if (options.pidFile !== undefined) pidFile = PidFile.write(options.pidFile, process.pid);
+    await Promise.race([stopped, daemon.quitting]);
+  } finally {
+    await daemon.close();
+    pidFile?.remove();
+  }
+}
+
+export function stopSignal(): Promise<void> {
+  return new Promise((resolve) => {
+    let seen = false;
+    for (const [signal, number] of Object.entries(SIGNALS)) {
+      process.on(signal, () => {
+        if (seen) process.exit(128 + number);
+        seen = true;
+        resolve();
+      });
+    }
+  });
+}

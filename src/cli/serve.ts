@@ -1,0 +1,189 @@
+import { closeSync, existsSync, ftruncateSync, openSync, unlinkSync } from 'node:fs';
+import { formatNbdUri } from '../../protocol/nbd/uri.ts';
+import type { Arguments } from '../../protocol/qmp/schema.ts';
+import type { Daemon } from '../daemon/daemon.ts';
+import type { SocketAddress } from '../net/address.ts';
+import { RefusedError, UsageError } from '../util/errors.ts';
+import { diskOptions } from './arguments.ts';
+import { MirrorWatch } from './mirror-watch.ts';
+import { type DaemonOptions, runDaemon } from './run-daemon.ts';
+
+/** `serve` and `receive`: an export, and its mirrors. */
+interface ListenOptions extends DaemonOptions {
+  readonly exportName: string;
+  readonly description?: string;
+  readonly bind: string;
+  readonly port: number;
+  readonly socket?: string;
+  readonly shared: number;
+}
+
+interface ServeOptions extends ListenOptions {
+  readonly source: string;
+  readonly target?: readonly string[];
+  readonly readOnly: boolean;
+  readonly offset?: number;
+  readonly size?: number;
+  readonly cache?: 'writeback' | 'none';
+  readonly discard?: 'unmap' | 'ignore';
+  readonly detectZeroes?: 'off' | 'on' | 'unmap';
+  readonly sync: 'full' | 'top' | 'none';
+  readonly bitmap?: string;
+  readonly granularity?: number;
+  readonly copyMode: 'background' | 'write-blocking';
+  readonly speed: number;
+}
+
+type NodeOptions = Arguments<'blockdev-add'>;
+
+export async function serve(options: ServeOptions): Promise<void> {
+  const targets = options.target ?? [];
+  if (options.readOnly && targets.length > 0) {
+    throw new UsageError(
+      'A read-only export is never written to, so --target makes no sense; use copy',
+    );
+  }
+  let watch: MirrorWatch | undefined;
+  await runDaemon(options, async (daemon) => {
+    await daemon.dispatcher.call('blockdev-add', sourceNode(options));
+    for (const [index, target] of targets.entries()) {
+      await addTarget(daemon, `target${index}`, target, options.source);
+    }
+    await addExport(daemon, options, 'source', !options.readOnly);
+    if (targets.length === 0) return;
+    watch = new MirrorWatch(daemon);
+    for (const index of targets.keys()) await startMirror(daemon, index, options);
+  }).finally(() => watch?.stop());
+}
+
+export async function receive(
+  file: string,
+  options: ListenOptions & { readonly size?: number },
+): Promise<void> {
+  const created = options.size !== undefined && createFile(file, options.size);
+  try {
+    await runDaemon(options, async (daemon) => {
+      await daemon.dispatcher.call('blockdev-add', {
+        driver: 'file',
+        filename: file,
+        'node-name': 'disk',
+        discard: 'unmap',
+      });
+      await addExport(daemon, options, 'disk', true);
+    });
+  } catch (error) {
+    // Nobody could write to it yet: leave things as they were.
+    if (created && (error instanceof UsageError || error instanceof RefusedError)) unlinkSync(file);
+    throw error;
+  }
+}
+
+function sourceNode(options: ServeOptions): NodeOptions {
+  const { readOnly, offset, size, cache, discard, detectZeroes } = options;
+  const isWindow = offset !== undefined || size !== undefined;
+  const disk = {
+    ...diskOptions(options.source),
+    'read-only': readOnly,
+    discard: discard ?? 'unmap',
+    ...(detectZeroes && { 'detect-zeroes': detectZeroes }),
+    ...(cache === 'none' && { cache: { direct: true } }),
+  } as NodeOptions;
+  if (!isWindow) return { ...disk, 'node-name': 'source' };
+  return {
+    driver: 'raw',
+    'node-name': 'source',
+    'read-only': readOnly,
+    file: disk,
+    ...(offset !== undefined && { offset }),
+    ...(size !== undefined && { size }),
+  };
+}
+
+/** Opens a target; one of another size is refused before anything runs. */
+async function addTarget(daemon: Daemon, node: string, target: string, source: string) {
+  const options = { ...diskOptions(target), 'node-name': node, discard: 'unmap' } as NodeOptions;
+  await daemon.dispatcher.call('blockdev-add', options);
+  const [sourceBytes, targetBytes] = [await sizeOf(daemon, 'source'), await sizeOf(daemon, node)];
+  if (sourceBytes === targetBytes) return;
+  throw new UsageError(
+    `Cannot mirror ${source} to ${target}: the source has ${sourceBytes} bytes and the target ` +
+      `${targetBytes}; both must be equally large`,
+  );
+}
+
+export async function sizeOf(daemon: Daemon, node: string): Promise<number> {
+  const nodes = await daemon.dispatcher.call('query-named-block-nodes');
+  const found = nodes.find((info) => info['node-name'] === node);
+  return found!.image['virtual-size'];
+}
+
+async function startMirror(daemon: Daemon, index: number, options: ServeOptions): Promise<void> {
+  const { bitmap, granularity, speed, sync, copyMode } = options;
+  const jobBitmap = bitmap === undefined || index === 0 ? bitmap : `${bitmap}-${index}`;
+  if (jobBitmap !== undefined) {
+    await daemon.dispatcher.call('block-dirty-bitmap-add', {
+      node: 'source',
+      name: jobBitmap,
+      ...(granularity !== undefined && { granularity }),
+    });
+  }
+  await daemon.dispatcher.call('blockdev-mirror', {
+    'job-id': `mirror${index}`,
+    device: 'source',
+    target: `target${index}`,
+    'filter-node-name': `mirror-top${index}`,
+    sync,
+    speed,
+    'copy-mode': copyMode,
+    ...(jobBitmap !== undefined && { bitmap: jobBitmap }),
+    ...(jobBitmap === undefined && granularity !== undefined && { granularity }),
+  });
+}
+
+async function addExport(
+  daemon: Daemon,
+  options: ListenOptions,
+  node: string,
+  writable: boolean,
+): Promise<void> {
+  const { bind, port, socket, exportName, description, shared } = options;
+  const data = socket === undefined ? { host: bind, port: String(port) } : { path: socket };
+  await daemon.dispatcher.execute('nbd-server-start', {
+    addr: { type: socket === undefined ? 'inet' : 'unix', data },
+    'max-connections': shared,
+  });
+  await daemon.dispatcher.call('block-export-add', {
+    type: 'nbd',
+    id: 'export0',
+    'node-name': node,
+    name: exportName,
+    writable,
+    ...(description !== undefined && { description }),
+  });
+  for (const address of daemon.nbdAddresses()) {
+    process.stdout.write(`${formatNbdUri({ address, exportName, tls: false })}\n`);
+    if (isWide(address)) {
+      process.stderr.write(
+        `nbd-mirror: anyone who reaches ${bind} can ${writable ? 'write' : 'read'} this disk\n`,
+      );
+    }
+  }
+}
+
+function isWide(address: SocketAddress): boolean {
+  if (address.type === 'unix') return false;
+  return address.host !== '::1' && address.host !== 'localhost' && !address.host.startsWith('127.');
+}
+
+/** Makes a sparse file; false when there is one already. */
+export function createFile(path: string, size: number): boolean {
+  if (existsSync(path)) return false;
+  try {
+    const fd = openSync(path, 'wx');
+    ftruncateSync(fd, size);
+    closeSync(fd);
+    return true;
+  } catch (error) {
+    throw new UsageError(`Cannot create ${path}: ${(error as Error).message}`);
+  }
+}

@@ -1,0 +1,134 @@
+import { checkValue } from '../../protocol/qmp/check-arguments.ts';
+import { QmpError } from '../../protocol/qmp/error.ts';
+import type { Arguments, CommandName, Qmp, TypeName } from '../../protocol/qmp/schema.ts';
+import type { SocketAddress } from '../net/address.ts';
+import { UsageError } from '../util/errors.ts';
+import { parseKeyval, parseObject } from './keyval.ts';
+
+/**
+ * The command line of qemu-storage-daemon as steps to take, in the order in which they stand: QMP
+ * commands, monitors to open. Nothing is done here, so a mistake in the last option costs nothing.
+ */
+export type Step =
+  | { readonly do: 'execute'; readonly command: CommandName; readonly arguments: object }
+  | { readonly do: 'monitor'; readonly address: SocketAddress };
+
+export interface QsdPlan {
+  readonly steps: readonly Step[];
+  readonly pidFile: string | undefined;
+}
+
+const OPTIONS = ['blockdev', 'chardev', 'export', 'monitor', 'nbd-server', 'object', 'pidfile'];
+
+export function planQsd(argv: readonly string[]): QsdPlan {
+  const steps: Step[] = [];
+  const chardevs = new Map<string, SocketAddress>();
+  let pidFile: string | undefined;
+  for (const { option, value } of readOptions(argv)) {
+    switch (option) {
+      case 'blockdev':
+        steps.push(execute('blockdev-add', check('BlockdevOptions', value, 'driver')));
+        break;
+      case 'export':
+        steps.push(execute('block-export-add', check('BlockExportOptions', value, 'type')));
+        break;
+      case 'nbd-server':
+        steps.push(execute('nbd-server-start', nbdServer(value)));
+        break;
+      case 'chardev':
+        addChardev(chardevs, value);
+        break;
+      case 'monitor':
+        steps.push({ do: 'monitor', address: monitorAddress(chardevs, value) });
+        break;
+      case 'object':
+        checkObject(value);
+        break;
+      case 'pidfile':
+        pidFile = value;
+        break;
+    }
+  }
+  return { steps, pidFile };
+}
+
+/** `--name value` and `--name=value`. */
+function* readOptions(argv: readonly string[]): Generator<{ option: string; value: string }> {
+  for (let at = 0; at < argv.length; at++) {
+    const word = argv[at]!;
+    const match = /^--([a-z-]+)(?:=(.*))?$/s.exec(word);
+    const option = match?.[1];
+    if (option === 'daemonize') {
+      throw new UsageError('--daemonize is not offered: start nbd-mirror under a service manager');
+    }
+    if (option === undefined || !OPTIONS.includes(option)) {
+      const known = OPTIONS.map((name) => `--${name}`).join(', ');
+      throw new UsageError(`Unknown option '${word}'; daemon knows ${known}`);
+    }
+    const value = match?.[2] ?? argv[++at];
+    if (value === undefined) throw new UsageError(`Option '${word}' requires a value`);
+    yield { option, value };
+  }
+}
+
+function execute<Name extends CommandName>(command: Name, given: Arguments<Name>): Step {
+  return { do: 'execute', command, arguments: given };
+}
+
+/** An option's value as the schema knows it. */
+function check<Name extends TypeName>(type: Name, text: string, impliedKey?: string): Qmp<Name> {
+  const { json, value } = parseObject(text, impliedKey);
+  try {
+    return checkValue(type, value, { strings: !json });
+  } catch (error) {
+    if (error instanceof QmpError) throw new UsageError(`${error.message} (in '${text}')`);
+    throw error;
+  }
+}
+
+function nbdServer(text: string): Arguments<'nbd-server-start'> {
+  const { addr, ...rest } = check('NbdServerOptions', text);
+  const { type, ...data } = addr;
+  return { ...rest, addr: { type, data } } as Arguments<'nbd-server-start'>;
+}
+
+/** `socket,id=ID,path=PATH,server=on,wait=off`, or host and port. */
+function addChardev(chardevs: Map<string, SocketAddress>, text: string): void {
+  const options = parseKeyval(text, 'backend');
+  const { backend, id, path, host, port, server } = options as Record<string, string>;
+  if (id === undefined) throw new UsageError(`Parameter 'id' is missing in '${text}'`);
+  if (backend !== 'socket') {
+    throw new UsageError(`Chardev '${id}': only the backend 'socket' is offered, not '${backend}'`);
+  }
+  if (server !== 'on') {
+    throw new UsageError(`Chardev '${id}': only server=on is offered`);
+  }
+  if (path !== undefined) {
+    chardevs.set(id, { type: 'unix', path });
+    return;
+  }
+  const number = Number(port);
+  if (host === undefined || !Number.isInteger(number) || number < 0 || number > 65535) {
+    throw new UsageError(`Chardev '${id}' needs path=PATH, or host=HOST,port=PORT`);
+  }
+  chardevs.set(id, { type: 'inet', host, port: number });
+}
+
+function monitorAddress(chardevs: Map<string, SocketAddress>, text: string): SocketAddress {
+  const { chardev, mode } = parseKeyval(text, 'chardev') as Record<string, string>;
+  if (mode !== undefined && mode !== 'control') {
+    throw new UsageError(`Monitor mode '${mode}' is not offered, only 'control' (QMP)`);
+  }
+  const address = chardev === undefined ? undefined : chardevs.get(chardev);
+  if (address === undefined) throw new UsageError(`chardev "${chardev ?? ''}" not found`);
+  return address;
+}
+
+/** An iothread is accepted and stays unused: one event loop does all the work. */
+function checkObject(text: string): void {
+  const { value } = parseObject(text, 'qom-type');
+  const type = value['qom-type'];
+  if (type !== 'iothread') {
+    throw new UsageError(`Object type '${String(type)}' is not offered, only 'iothread'`);
+  }
+}

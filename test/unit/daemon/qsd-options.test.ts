@@ -1,0 +1,72 @@
+import { describe, expect, it } from 'vitest';
+import { planQsd } from '../../../src/daemon/qsd-options.ts';
+import { UsageError } from '../../../src/util/errors.ts';
+
+describe("qemu-storage-daemon's command line", () => {
+  it('becomes the same QMP commands, in order', () => {
+    const plan = planQsd([
+      '--chardev',
+      'socket,path=/run/q.sock,server=on,wait=off,id=c0',
+      '--monitor',
+      'chardev=c0',
+      '--blockdev',
+      'driver=file,node-name=f,filename=/a,,b,cache.direct=on',
+      '--blockdev={"driver": "raw", "node-name": "r", "file": "f", "size": 4096}',
+      '--nbd-server',
+      'addr.type=inet,addr.host=127.0.0.1,addr.port=10809,max-connections=5',
+      '--export',
+      'nbd,id=e,node-name=r,writable=on,name=disk',
+      '--pidfile',
+      '/run/pid',
+    ]);
+    expect(plan.pidFile).toBe('/run/pid');
+    expect(plan.steps).toEqual([
+      { do: 'monitor', address: { type: 'unix', path: '/run/q.sock' } },
+      {
+        do: 'execute',
+        command: 'blockdev-add',
+        arguments: {
+          driver: 'file',
+          'node-name': 'f',
+          filename: '/a,b',
+          cache: { direct: true },
+        },
+      },
+      {
+        do: 'execute',
+        command: 'blockdev-add',
+        arguments: { driver: 'raw', 'node-name': 'r', file: 'f', size: 4096 },
+      },
+      {
+        do: 'execute',
+        command: 'nbd-server-start',
+        arguments: {
+          addr: { type: 'inet', data: { host: '127.0.0.1', port: '10809' } },
+          'max-connections': 5,
+        },
+      },
+      {
+        do: 'execute',
+        command: 'block-export-add',
+        arguments: { type: 'nbd', id: 'e', 'node-name': 'r', writable: true, name: 'disk' },
+      },
+    ]);
+  });
+
+  it.each([
+    [['--blockdev'], "Option '--blockdev' requires a value"],
+    [['--nope', 'x'], "Unknown option '--nope'"],
+    [['--daemonize'], 'service manager'],
+    [['--blockdev', 'driver=qcow2,node-name=x'], "does not accept value 'qcow2'"],
+    [['--blockdev', 'driver=file,node-name=x'], "Parameter 'filename' is missing"],
+    [['--monitor', 'chardev=no'], 'chardev "no" not found'],
+    [['--chardev', 'socket,id=c,path=/x'], 'only server=on'],
+    [['--chardev', 'pty,id=c'], "only the backend 'socket'"],
+    [['--chardev', 'socket,id=c,server=on,host=h,port=99999'], 'needs path=PATH'],
+    [['--object', 'secret,id=s'], "Object type 'secret' is not offered"],
+    [['--nbd-server', 'addr.type=inet,addr.host=h'], "Parameter 'addr.port' is missing"],
+  ])('refuses %j', (argv, message) => {
+    expect(() => planQsd(argv)).toThrow(UsageError);
+    expect(() => planQsd(argv)).toThrow(message);
+  });
+});
