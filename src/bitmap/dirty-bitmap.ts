@@ -41,6 +41,8 @@ export class DirtyBitmap {
   readonly #granules: number;
   readonly #pages: (Page | undefined)[];
   #dirtyGranules = 0;
+  /** The last page that became empty: a mirror that keeps up sets and clears the same few bits. */
+  #spare: Page | undefined;
 
   constructor(options: {
     name?: string | undefined;
@@ -202,7 +204,8 @@ export class DirtyBitmap {
   #page(index: number): Page {
     let page = this.#pages[index];
     if (page === undefined) {
-      page = { words: new Uint32Array(PAGE_WORDS), count: 0 };
+      page = this.#spare ?? { words: new Uint32Array(PAGE_WORDS), count: 0 };
+      this.#spare = undefined;
       this.#pages[index] = page;
     }
     return page;
@@ -219,7 +222,10 @@ export class DirtyBitmap {
         const changed = fillWords(page.words, at - base, stop - base, value);
         page.count += changed;
         this.#dirtyGranules += changed;
-        if (page.count === 0) this.#pages[index] = undefined;
+        if (page.count === 0) {
+          this.#pages[index] = undefined;
+          this.#spare = page;
+        }
       }
       at = stop;
     }
