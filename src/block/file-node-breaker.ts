@@ -5,19 +5,22 @@ import type { Clock } from '../util/clock.ts';
  * microseconds, far less than a way through the thread pool; but when the kernel throttles dirty
  * pages or has to read a block first, the same call waits for the disk, and everybody with it. No
  * flag tells beforehand (RWF_NOWAIT fails for buffered writes on most file systems), so the last
- * one tells: after a slow write all go to the pool for a while, then one is tried again.
+ * one tells: after a slow write all go to the pool for a while, then one is tried again. The rest
+ * is in proportion to the wait, so that a hiccup costs little and a stuck disk stops few others.
  */
 
-/** A write that took longer waited for something: 1 MiB into the cache takes 0.1 to 0.3 ms. */
-const SLOW_MS = 2;
-/** How long writes stay in the pool after the first slow one... */
-const REST_MS_MIN = 100;
-/** ...doubled each time the next try is slow as well, up to this: one stall a second at worst. */
-const REST_MS_MAX = 1000;
+/** A write that took longer waited for something. Less can also be a busy processor's time slice. */
+const SLOW_MS = 5;
+/** The rest after a slow write, in multiples of its wait: waiting takes a tenth of our time... */
+const REST_FACTOR_MIN = 8;
+/** ...and less each time the next try is slow as well, down to a 250th... */
+const REST_FACTOR_MAX = 256;
+/** ...but a disk that is fast again is noticed after this long. */
+const REST_MS_MAX = 10_000;
 
 export class WriteBreaker {
   readonly #clock: Clock;
-  #restMs = REST_MS_MIN;
+  #restFactor = REST_FACTOR_MIN;
   #poolUntil = Number.NEGATIVE_INFINITY;
   #startedAt = 0;
 
@@ -33,11 +36,12 @@ export class WriteBreaker {
 
   end(): void {
     const now = this.#clock.now();
-    if (now - this.#startedAt <= SLOW_MS) {
-      this.#restMs = REST_MS_MIN;
+    const tookMs = now - this.#startedAt;
+    if (tookMs <= SLOW_MS) {
+      this.#restFactor = REST_FACTOR_MIN;
       return;
     }
-    this.#poolUntil = now + this.#restMs;
-    this.#restMs = Math.min(this.#restMs * 2, REST_MS_MAX);
+    this.#poolUntil = now + Math.min(tookMs * this.#restFactor, REST_MS_MAX);
+    this.#restFactor = Math.min(this.#restFactor * 2, REST_FACTOR_MAX);
   }
 }

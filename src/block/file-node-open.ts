@@ -4,18 +4,14 @@ import { describeError } from '../sys/system-error.ts';
 import { asBlockError, BlockError } from '../util/errors.ts';
 import type { Log } from '../util/log.ts';
 import { probeDirectBlock } from './file-node-direct.ts';
+import type { FileHandle } from './file-node-io.ts';
 
 /**
  * Opens a disk image or a block device and says what it is. Every failure is one sentence that
  * names the file, since this is where an operator's typing mistakes arrive.
  */
-export interface OpenFile {
-  readonly fd: number;
-  /** A block device, not a regular file. */
-  readonly device: boolean;
+export interface OpenFile extends Omit<FileHandle, 'syscalls'> {
   readonly size: number;
-  /** What the kernel zeroes without writing are multiples of this. */
-  readonly zeroBlockBytes: number;
   /** Past the page cache: all requests are multiples of this. Undefined: through the cache. */
   readonly directBlockBytes: number | undefined;
 }
@@ -28,6 +24,9 @@ export interface OpenFileOptions {
   syscalls: Syscalls;
   log: Log;
 }
+
+/** statfs(2); the one file system of memory that cannot say whether a read would wait. */
+const TMPFS_MAGIC = 0x01021994;
 
 export function openFile(options: OpenFileOptions): OpenFile {
   const { filename } = options;
@@ -42,7 +41,9 @@ export function openFile(options: OpenFileOptions): OpenFile {
     const geometry = device ? options.syscalls.deviceGeometry(fd) : undefined;
     const size = geometry?.size ?? stats.size;
     const directBlockBytes = options.direct ? directBlock(fd, size, options) : undefined;
-    return { fd, device, size, zeroBlockBytes: geometry?.logicalBlockBytes ?? 1, directBlockBytes };
+    const zeroBlockBytes = geometry?.logicalBlockBytes ?? 1;
+    const inMemory = !device && fs.statfsSync(filename).type === TMPFS_MAGIC;
+    return { fd, device, inMemory, size, zeroBlockBytes, directBlockBytes };
   } catch (error) {
     if (fd !== undefined) fs.closeSync(fd);
     if (error instanceof BlockError) throw error;

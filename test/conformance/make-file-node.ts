@@ -10,6 +10,8 @@ import type { MakeNode } from './block-node-suite.ts';
 
 export interface FileKind {
   ffi?: boolean;
+  /** Where the file is made: another kind of file system. */
+  directory?: string;
   direct?: boolean;
   noFlush?: boolean;
   discard?: FileNodeOptions['discard'];
@@ -35,8 +37,11 @@ export function openFileNode(
 }
 
 /** A sparse file in a directory of its own, and how to take both away. */
-export function makeDiskFile(size: number): { filename: string; remove(): void } {
-  const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'file-node-'));
+export function makeDiskFile(
+  size: number,
+  parent = os.tmpdir(),
+): { filename: string; remove(): void } {
+  const directory = fs.mkdtempSync(path.join(parent, 'file-node-'));
   const filename = path.join(directory, 'disk.img');
   fs.writeFileSync(filename, '');
   fs.truncateSync(filename, size);
@@ -45,7 +50,7 @@ export function makeDiskFile(size: number): { filename: string; remove(): void }
 
 export function makeFileNode(kind: FileKind = {}): MakeNode {
   return async ({ size, readOnly }) => {
-    const file = makeDiskFile(size);
+    const file = makeDiskFile(size, kind.directory);
     const node = await openFileNode(file.filename, readOnly, kind);
     const dispose = async () => {
       await node.close();

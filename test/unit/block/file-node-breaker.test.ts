@@ -19,42 +19,41 @@ describe('write breaker', () => {
     return true;
   };
 
+  /** Milliseconds until a write may run on the event loop again. */
+  const rest = (): number => {
+    const start = clock.now();
+    while (!breaker.tryStart()) clock.advance(1);
+    return clock.now() - start;
+  };
+
   it('leaves fast writes on the event loop', () => {
     for (let index = 0; index < 100; index++) expect(write(1)).toBe(true);
   });
 
-  it('sends writes to the pool for a while after a slow one', () => {
-    write(50);
+  it('sends writes to the pool after a slow one, for a time in proportion', () => {
+    write(10);
     expect(write(0)).toBe(false);
-    clock.advance(99);
-    expect(write(0)).toBe(false);
-    clock.advance(1);
-    expect(write(0)).toBe(true);
+    expect(rest()).toBe(80);
+    write(0);
+    write(100);
+    expect(rest()).toBe(800);
   });
 
-  it('rests longer each time the next try is slow too, up to a second', () => {
-    const rests = [];
-    for (let index = 0; index < 6; index++) {
+  it('rests longer each time the next try is slow too, up to ten seconds', () => {
+    const rests = Array.from({ length: 6 }, () => {
       write(50);
-      let rest = 0;
-      while (!write(0)) {
-        clock.advance(100);
-        rest += 100;
-        if (breaker.tryStart()) break;
-      }
-      rests.push(rest);
-    }
-    expect(rests).toEqual([100, 200, 400, 800, 1000, 1000]);
+      return rest();
+    });
+    expect(rests).toEqual([400, 800, 1600, 3200, 6400, 10_000]);
   });
 
   it('forgets after a fast write', () => {
-    write(50);
-    clock.advance(100);
-    write(50);
-    clock.advance(200);
+    for (let index = 0; index < 3; index++) {
+      write(50);
+      rest();
+    }
     write(0);
     write(50);
-    clock.advance(100);
-    expect(write(0)).toBe(true);
+    expect(rest()).toBe(400);
   });
 });
