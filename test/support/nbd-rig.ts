@@ -4,13 +4,14 @@ import { MemoryNode } from '../../src/block/memory-node.ts';
 import type { BlockNode } from '../../src/block/node.ts';
 import type { ExportOptions, NbdExport } from '../../src/nbd-server/export.ts';
 import { NbdServer, type NbdServerOptions } from '../../src/nbd-server/server.ts';
+import type { InetAddress, SocketAddress } from '../../src/net/address.ts';
 import { systemClock } from '../../src/util/clock.ts';
 import { MiB } from '../../src/util/limits.ts';
 import { silentLog } from '../../src/util/log.ts';
 import { currentScope, nbdUri, tempDir } from './peers.ts';
 import { RawNbdClient } from './raw-nbd-client.ts';
 
-/** An NBD server on a Unix socket of its own, with one export; all gone when the test ends. */
+/** An NBD server on a Unix socket and a port of its own, with one export; gone with the test. */
 export interface NbdRig {
   server: NbdServer;
   export: NbdExport;
@@ -18,8 +19,10 @@ export interface NbdRig {
   graph: BlockGraph;
   socket: string;
   uri: string;
-  /** A scripted client, connected. */
+  port: number;
+  /** A scripted client, connected to the Unix socket. */
   connect(): Promise<RawNbdClient>;
+  connectTcp(): Promise<RawNbdClient>;
 }
 
 export interface NbdRigOptions {
@@ -30,7 +33,11 @@ export interface NbdRigOptions {
 
 export async function startNbdRig(options: NbdRigOptions = {}): Promise<NbdRig> {
   const socket = join(await tempDir(), 'nbd.sock');
-  const server = await NbdServer.start([{ type: 'unix', path: socket }], {
+  const addresses: SocketAddress[] = [
+    { type: 'unix', path: socket },
+    { type: 'inet', host: '127.0.0.1', port: 0 },
+  ];
+  const server = await NbdServer.start(addresses, {
     clock: systemClock,
     log: silentLog,
     ...options.server,
@@ -46,6 +53,12 @@ export async function startNbdRig(options: NbdRigOptions = {}): Promise<NbdRig> 
   currentScope().onClose(async () => {
     for (const client of clients) client.close();
   });
+  const connect = async (where: { path: string } | { port: number }) => {
+    const client = await RawNbdClient.connect(where);
+    clients.push(client);
+    return client;
+  };
+  const { port } = server.addresses[1] as InetAddress;
   return {
     server,
     export: added,
@@ -53,10 +66,8 @@ export async function startNbdRig(options: NbdRigOptions = {}): Promise<NbdRig> 
     graph,
     socket,
     uri: nbdUri(socket, offer.name),
-    async connect() {
-      const client = await RawNbdClient.connect(socket);
-      clients.push(client);
-      return client;
-    },
+    port,
+    connect: () => connect({ path: socket }),
+    connectTcp: () => connect({ port }),
   };
 }

@@ -36,9 +36,9 @@ export class RawNbdClient {
   #ended = false;
   #wake: (() => void) | undefined;
 
-  static connect(path: string): Promise<RawNbdClient> {
+  static connect(where: { path: string } | { port: number }): Promise<RawNbdClient> {
     return new Promise((resolve, reject) => {
-      const socket = connect({ path, allowHalfOpen: true });
+      const socket = connect({ ...where, allowHalfOpen: true });
       socket.once('error', reject);
       socket.once('connect', () => resolve(new RawNbdClient(socket)));
     });
