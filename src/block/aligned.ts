@@ -29,6 +29,9 @@ export class AlignedAccess {
   readonly #disk: BlockwiseDisk;
   readonly #mask: number;
   readonly #lock = new RangeLock();
+  /** Counts `cancelWaiting`, so that who waits for blocks sees that it was meant. */
+  #cancels = 0;
+  #cancelReason: Error | undefined;
 
   constructor(disk: BlockwiseDisk) {
     this.#disk = disk;
@@ -75,6 +78,12 @@ export class AlignedAccess {
     if (head === blocksEnd) return;
     const [start, bytes] = [offset + head, blocksEnd - head];
     return this.#holding(start, bytes, () => this.#disk.discard(start, bytes, flags));
+  }
+
+  /** Writes that wait for their blocks fail with `reason` instead of beginning. */
+  cancelWaiting(reason: Error): void {
+    this.#cancels++;
+    this.#cancelReason = reason;
   }
 
   #isAligned(offset: number, length: number): boolean {
@@ -136,8 +145,14 @@ export class AlignedAccess {
     if (length === 0) return request();
     const start = this.#down(offset);
     const hold = this.#lock.lock(start, this.#up(offset + length) - start);
-    if (hold instanceof Promise) return hold.then((granted) => runAndRelease(granted, request));
-    return runAndRelease(hold, request);
+    if (!(hold instanceof Promise)) return runAndRelease(hold, request);
+    const cancels = this.#cancels;
+    return hold.then((granted) =>
+      runAndRelease(granted, () => {
+        if (this.#cancels !== cancels) throw this.#cancelReason;
+        return request();
+      }),
+    );
   }
 }
 

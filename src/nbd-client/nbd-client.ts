@@ -155,6 +155,16 @@ export class NbdClient {
     return inFlight + this.#queue.length + this.#lingering.size;
   }
 
+  /** Takes requests: it has not ended, and is not about to. */
+  get isUsable(): boolean {
+    return !this.#closing && !this.#ended;
+  }
+
+  /** Why it is not usable any more; undefined after `close`. */
+  get endReason(): Error | undefined {
+    return this.#endReason;
+  }
+
   /** Fills the whole buffer. */
   read(offset: number, buffer: Buffer): Promise<void> {
     const { length } = buffer;
@@ -201,7 +211,10 @@ export class NbdClient {
     await this.closed;
   }
 
-  /** Ends the connection at once; requests without an answer fail with `ConnectionLost`. */
+  /**
+   * Ends the connection at once; requests without an answer fail with `ConnectionLost`, whose code
+   * is that of the reason if it is a `BlockError`.
+   */
   abort(reason: Error): void {
     this.#end(reason);
     this.#connection.destroy();
@@ -306,9 +319,10 @@ export class NbdClient {
   }
 
   #lost(request: PendingRequest): ConnectionLost {
-    const why = this.#endReason?.message ?? 'the connection was closed';
-    const options = { cause: this.#endReason };
-    return new ConnectionLost('EIO', `${this.#cannot(request)}: ${why}`, options);
+    const reason = this.#endReason;
+    const why = reason?.message ?? 'the connection was closed';
+    const code = reason instanceof BlockError ? reason.code : 'EIO';
+    return new ConnectionLost(code, `${this.#cannot(request)}: ${why}`, { cause: reason });
   }
 
   #cannot(request: PendingRequest): string {

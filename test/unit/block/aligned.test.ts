@@ -135,6 +135,19 @@ describe('aligned access', () => {
     expect(disk.bytes[1024]).toBe(0x22);
   });
 
+  it('does not begin a write that was cancelled while it waited for its block', async () => {
+    const disk = new Blocks();
+    const access = new AlignedAccess(disk);
+    const first = access.write(0, Buffer.alloc(512, 0x22), 0);
+    const second = access.write(0, Buffer.alloc(512, 0x33), 0);
+    access.cancelWaiting(new Error('cancelled'));
+    const third = access.write(0, Buffer.alloc(512, 0x44), 0);
+    await expect(second).rejects.toThrow('cancelled');
+    await Promise.all([first, third]);
+    expect(disk.log).toEqual(['write 0+1', 'write 0+1']);
+    expect(disk.bytes[0]).toBe(0x44);
+  });
+
   it('lets the block go after a failure', async () => {
     const disk = new Blocks();
     const access = new AlignedAccess(disk);

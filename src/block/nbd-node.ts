@@ -1,0 +1,372 @@
+import * as wire from '../../protocol/nbd/constants.ts';
+import type { StatusExtent } from '../../protocol/nbd/transmission.ts';
+import { ConnectionLost, type NbdClient } from '../nbd-client/nbd-client.ts';
+import { NbdLink } from '../nbd-client/nbd-link.ts';
+import type { Agreement } from '../nbd-client/negotiate.ts';
+import { formatAddress, type SocketAddress } from '../net/address.ts';
+import type { Clock } from '../util/clock.ts';
+import { BlockError } from '../util/errors.ts';
+import { KiB, MiB, TARGET_EFFECT_BYTES_MAX } from '../util/limits.ts';
+import type { Log } from '../util/log.ts';
+import { AlignedAccess, type BlockwiseDisk } from './aligned.ts';
+import {
+  type BlockFeatures,
+  type BlockLimits,
+  BlockNode,
+  type Completion,
+  type Extent,
+  pieces,
+  WRITE_FUA,
+  ZERO_MAY_UNMAP,
+  ZERO_NO_FALLBACK,
+} from './node.ts';
+
+/**
+ * A disk on an NBD server. Size, blocks and abilities are the server's; what it lacks is made up for
+ * here: requests are cut to its longest, parts of its blocks are read and written back, a FUA write
+ * is followed by a flush, zeroes are written. How a lost server is waited for is `NbdLink`'s.
+ *
+ * A request of whole blocks that needs no cutting goes straight to the connection and costs nothing
+ * here. (It takes a lock on its range when blocks are larger than a byte.)
+ */
+export interface OpenNbdOptions {
+  readonly name: string;
+  readonly address: SocketAddress;
+  /** Empty for the default export. */
+  readonly exportName: string;
+  readonly readOnly?: boolean;
+  /** Opens read-only what the server does not let us write to. */
+  readonly autoReadOnly?: boolean;
+  /** How long requests wait for a lost server, and are sent again; 0: they fail at once. */
+  readonly reconnectDelaySeconds?: number;
+  /** How long to try for the first connection; 0: once. */
+  readonly openTimeoutSeconds?: number;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** Zeroes for servers that cannot make them. */
+const ZERO_BYTES = 256 * KiB;
+/** What a server takes that tells no limits. */
+const DEFAULT_ALIGNMENT = 512;
+const PREFERRED_BYTES_MIN = 512;
+const TRANSFER_BYTES_MAX = 32 * MiB;
+
+type Request<T> = (client: NbdClient) => Promise<T>;
+
+export class NbdNode extends BlockNode {
+  override readonly driver = 'nbd';
+  override readonly size: number;
+  override readonly readOnly: boolean;
+  override readonly limits: BlockLimits;
+  readonly address: SocketAddress;
+  readonly exportName: string;
+
+  readonly #link: NbdLink;
+  readonly #clock: Clock;
+  readonly #resendMs: number;
+  readonly #blocks: AlignedAccess;
+  /** The longest request without payload; shrinks when the server turns out to take less. */
+  #effectBytesMax: number;
+
+  /** Rejects with `BlockError`, whose message says what is wrong with the server. */
+  static async open(options: OpenNbdOptions): Promise<NbdNode> {
+    const { name, readOnly = false, autoReadOnly = false, reconnectDelaySeconds = 0 } = options;
+    const cannot = `Cannot open node "${name}"`;
+    const link = await NbdLink.open({
+      address: options.address,
+      exportName: options.exportName,
+      owner: `node "${name}"`,
+      delayMs: reconnectDelaySeconds * 1000,
+      openTimeoutMs: (options.openTimeoutSeconds ?? 0) * 1000,
+      clock: options.clock,
+      log: options.log.child({ node: name }),
+    }).catch((error: Error) => {
+      throw new BlockError('EIO', `${cannot}: ${error.message}`, { cause: error });
+    });
+    const serverReadOnly = (link.info.flags & wire.NBD_FLAG_READ_ONLY) !== 0;
+    if (serverReadOnly && !readOnly && !autoReadOnly) {
+      await link.close();
+      const server = formatAddress(options.address);
+      throw new BlockError(
+        'EPERM',
+        `${cannot} for writing: ${server} exports "${options.exportName}" read-only`,
+      );
+    }
+    return new NbdNode(options, link, readOnly || serverReadOnly);
+  }
+
+  private constructor(options: OpenNbdOptions, link: NbdLink, readOnly: boolean) {
+    super(options.name);
+    const { info } = link;
+    this.#link = link;
+    this.#clock = options.clock;
+    this.#resendMs = (options.reconnectDelaySeconds ?? 0) * 1000;
+    this.address = options.address;
+    this.exportName = options.exportName;
+    this.size = info.size;
+    this.readOnly = readOnly;
+    this.limits = limitsOf(info);
+    this.#effectBytesMax = Math.max(TARGET_EFFECT_BYTES_MAX, this.limits.requestAlignment);
+    this.#blocks = new AlignedAccess(this.#disk());
+  }
+
+  override get features(): BlockFeatures {
+    return {
+      discard: this.#has(wire.NBD_FLAG_SEND_TRIM),
+      fastZero: this.#has(wire.NBD_FLAG_SEND_FAST_ZERO),
+    };
+  }
+
+  override cancelInFlight(): void {
+    const reason = new BlockError(
+      'ECANCELED',
+      `Cannot go on with requests on node "${this.name}": they were cancelled`,
+    );
+    this.#blocks.cancelWaiting(reason);
+    this.#link.cancelInFlight(reason);
+  }
+
+  override watchReconnects(listener: () => void): () => void {
+    return this.#link.watchReconnects(listener);
+  }
+
+  override close(): Promise<void> {
+    return this.#link.close();
+  }
+
+  protected override doRead(offset: number, buffer: Buffer): Completion {
+    if (buffer.length > 0) return this.#blocks.read(offset, buffer);
+  }
+
+  protected override doWrite(offset: number, data: Buffer, flags: number): Completion {
+    if (data.length > 0) return this.#blocks.write(offset, data, flags);
+  }
+
+  protected override doWriteZeroes(offset: number, length: number, flags: number): Completion {
+    if (length > 0) return this.#blocks.writeZeroes(offset, length, flags);
+  }
+
+  protected override doDiscard(offset: number, length: number, flags: number): Completion {
+    if (this.#has(wire.NBD_FLAG_SEND_TRIM)) return this.#blocks.discard(offset, length, flags);
+  }
+
+  protected override doFlush(): Completion {
+    if (this.#has(wire.NBD_FLAG_SEND_FLUSH)) return this.#send((client) => client.flush());
+  }
+
+  protected override doPrefetch(offset: number, length: number): Completion {
+    if (length === 0 || !this.#has(wire.NBD_FLAG_SEND_CACHE)) return;
+    const { start, end } = this.#blocksOf(offset, length);
+    return this.#inEffects(start, end - start, (at, bytes) =>
+      this.#send((client) => client.cache(at, bytes)),
+    );
+  }
+
+  protected override async doBlockStatus(
+    offset: number,
+    length: number,
+    extentsMax: number,
+  ): Promise<readonly Extent[]> {
+    const { start, end } = this.#blocksOf(offset, length);
+    const asked = Math.min(end - start, TARGET_EFFECT_BYTES_MAX);
+    const one = extentsMax === 1 && start === offset ? wire.NBD_CMD_FLAG_REQ_ONE : 0;
+    const found = await this.#send(async (client): Promise<readonly StatusExtent[]> => {
+      const context = client.info.contexts.find(({ name }) => name === ALLOCATION);
+      if (context === undefined) return [];
+      const statuses = await client.blockStatus(start, asked, one);
+      return statuses.find(({ contextId }) => contextId === context.id)?.extents ?? [];
+    });
+    return extentsIn({ offset, length }, start, found, extentsMax);
+  }
+
+  /** Whole blocks, any number of them. */
+  #disk(): BlockwiseDisk {
+    return {
+      blockBytes: this.limits.requestAlignment,
+      allocate: (bytes) => Buffer.allocUnsafe(bytes),
+      read: (offset, buffer) => this.#readBlocks(offset, buffer),
+      write: (offset, data, flags) =>
+        this.#durably(flags, (fua) => this.#writeBlocks(offset, data, fua)),
+      writeZeroes: (offset, length, flags) =>
+        this.#durably(flags, (fua) => this.#zeroBlocks(offset, length, flags, fua)),
+      discard: (offset, length, flags) =>
+        this.#durably(flags, (fua) =>
+          this.#inEffects(offset, length, (at, bytes) =>
+            this.#send((client) => client.trim(at, bytes, fua)),
+          ),
+        ),
+    };
+  }
+
+  #readBlocks(offset: number, buffer: Buffer): Promise<void> {
+    return this.#inTransfers(offset, buffer, (at, part) =>
+      this.#send((client) => client.read(at, part)),
+    );
+  }
+
+  #writeBlocks(offset: number, data: Buffer, fua: number): Promise<void> {
+    return this.#inTransfers(offset, data, (at, part) =>
+      this.#send((client) => client.write(at, part, fua)),
+    );
+  }
+
+  #zeroBlocks(offset: number, length: number, flags: number, fua: number): Promise<void> {
+    const fast = (flags & ZERO_NO_FALLBACK) !== 0;
+    if (fast && !this.#has(wire.NBD_FLAG_SEND_FAST_ZERO)) {
+      const what = `Cannot zero ${length} bytes at ${offset} on node "${this.name}"`;
+      throw new BlockError('ENOTSUP', `${what}: the server cannot do it faster than by writing`);
+    }
+    if (!this.#has(wire.NBD_FLAG_SEND_WRITE_ZEROES)) return this.#writeZeros(offset, length, fua);
+    const flagsOnWire =
+      fua |
+      (fast ? wire.NBD_CMD_FLAG_FAST_ZERO : 0) |
+      ((flags & ZERO_MAY_UNMAP) === 0 ? wire.NBD_CMD_FLAG_NO_HOLE : 0);
+    return this.#inEffects(offset, length, (at, bytes) =>
+      this.#send((client) => client.writeZeroes(at, bytes, flagsOnWire)),
+    );
+  }
+
+  async #writeZeros(offset: number, length: number, fua: number): Promise<void> {
+    const zeroes = Buffer.alloc(Math.min(length, ZERO_BYTES));
+    for (const piece of pieces(offset, length, zeroes.length)) {
+      await this.#writeBlocks(piece.offset, zeroes.subarray(0, piece.length), fua);
+    }
+  }
+
+  /** With WRITE_FUA: by the flag on the wire where the server has it, else by a flush afterwards. */
+  #durably(flags: number, request: (fua: number) => Promise<void>): Promise<void> {
+    if ((flags & WRITE_FUA) === 0) return request(0);
+    if (this.#has(wire.NBD_FLAG_SEND_FUA)) return request(wire.NBD_CMD_FLAG_FUA);
+    return request(0).then(() => this.doFlush());
+  }
+
+  /** Cuts a request with payload to what the server takes. */
+  #inTransfers(
+    offset: number,
+    buffer: Buffer,
+    send: (at: number, part: Buffer) => Promise<void>,
+  ): Promise<void> {
+    const bytesMax = transferBytesMax(this.#link.info, this.limits.requestAlignment);
+    if (buffer.length <= bytesMax) return send(offset, buffer);
+    const work: Promise<void>[] = [];
+    for (const { offset: at, length } of pieces(0, buffer.length, bytesMax)) {
+      work.push(send(offset + at, buffer.subarray(at, at + length)));
+    }
+    return allEnded(work);
+  }
+
+  /**
+   * Cuts a request without payload, part after part. Such a request may be longer than the longest
+   * payload, unless the server says that this is too much for it; then we know for the next time.
+   */
+  async #inEffects(
+    offset: number,
+    length: number,
+    send: (at: number, bytes: number) => Promise<void>,
+  ): Promise<void> {
+    const end = offset + length;
+    for (let at = offset; at < end; ) {
+      const bytes = Math.min(end - at, this.#effectBytesMax);
+      try {
+        await send(at, bytes);
+        at += bytes;
+      } catch (error) {
+        const safeBytes = transferBytesMax(this.#link.info, this.limits.requestAlignment);
+        if (!isTooLong(error) || bytes <= safeBytes) throw error;
+        this.#effectBytesMax = safeBytes;
+      }
+    }
+  }
+
+  #send<T>(request: Request<T>): Promise<T> {
+    const { client } = this.#link;
+    if (client !== undefined && !this.#link.resends) return request(client);
+    return this.#sendUntilAnswered(request);
+  }
+
+  /** Every request may be sent twice: what it leaves behind is the same. */
+  async #sendUntilAnswered<T>(request: Request<T>): Promise<T> {
+    let deadline: number | undefined;
+    for (;;) {
+      const client = this.#link.client ?? (await this.#link.wait());
+      try {
+        return await request(client);
+      } catch (error) {
+        if (!(error instanceof ConnectionLost) || error.code === 'ECANCELED') throw error;
+        const now = this.#clock.now();
+        deadline ??= now + this.#resendMs;
+        if (now >= deadline) throw error;
+      }
+    }
+  }
+
+  #has(flag: number): boolean {
+    return (this.#link.info.flags & flag) !== 0;
+  }
+
+  /** The blocks that a range touches. */
+  #blocksOf(offset: number, length: number): { start: number; end: number } {
+    const { requestAlignment } = this.limits;
+    return {
+      start: Math.floor(offset / requestAlignment) * requestAlignment,
+      end: Math.ceil((offset + length) / requestAlignment) * requestAlignment,
+    };
+  }
+}
+
+const ALLOCATION = wire.NBD_META_BASE_ALLOCATION;
+
+function limitsOf(info: Agreement): BlockLimits {
+  // Not every server tells its limits; those who do not may count in sectors.
+  const assumed = info.size % DEFAULT_ALIGNMENT === 0 ? DEFAULT_ALIGNMENT : 1;
+  const requestAlignment = info.blockSize?.minimum ?? assumed;
+  const preferred = info.blockSize?.preferred ?? wire.NBD_DEFAULT_PREFERRED_BLOCK;
+  return {
+    requestAlignment,
+    preferredBytes: Math.max(preferred, PREFERRED_BYTES_MIN),
+    transferBytesMax: transferBytesMax(info, requestAlignment),
+  };
+}
+
+function transferBytesMax(info: Agreement, alignment: number): number {
+  const bytes = Math.min(info.blockSize?.maximum ?? TRANSFER_BYTES_MAX, TRANSFER_BYTES_MAX);
+  return Math.floor(bytes / alignment) * alignment;
+}
+
+function isTooLong(error: unknown): boolean {
+  return error instanceof BlockError && (error.code === 'EINVAL' || error.code === 'EOVERFLOW');
+}
+
+/** What the server found from `start` on, cut to the range; what it did not find may be data. */
+function extentsIn(
+  range: { offset: number; length: number },
+  start: number,
+  found: readonly StatusExtent[],
+  extentsMax: number,
+): readonly Extent[] {
+  const rangeEnd = range.offset + range.length;
+  const extents: Extent[] = [];
+  let at = start;
+  for (const { length, flags } of found) {
+    const offset = Math.max(at, range.offset);
+    at += length;
+    const end = Math.min(at, rangeEnd);
+    if (end <= offset) continue;
+    const hole = (flags & wire.NBD_STATE_HOLE) !== 0;
+    const zero = (flags & wire.NBD_STATE_ZERO) !== 0;
+    const last = extents.at(-1);
+    if (last?.hole === hole && last.zero === zero) last.length += end - offset;
+    else if (extents.length === extentsMax) break;
+    else extents.push({ offset, length: end - offset, hole, zero });
+  }
+  if (extents.length === 0) extents.push({ ...range, hole: false, zero: false });
+  return extents;
+}
+
+/** Ends when every part has ended, since they share a buffer; then fails with the first failure. */
+async function allEnded(work: readonly Promise<void>[]): Promise<void> {
+  for (const part of await Promise.allSettled(work)) {
+    if (part.status === 'rejected') throw part.reason;
+  }
+}

@@ -1,0 +1,295 @@
+import { NBD_FLAG_READ_ONLY } from '../../protocol/nbd/constants.ts';
+import type { Clock, Timer } from '../util/clock.ts';
+import { sleep } from '../util/clock.ts';
+import { BlockError, ProtocolError } from '../util/errors.ts';
+import {
+  NBD_HANDSHAKE_MS_MAX,
+  RECONNECT_PAUSE_MS_MAX,
+  RECONNECT_PAUSE_MS_MIN,
+} from '../util/limits.ts';
+import type { Log } from '../util/log.ts';
+import { type ConnectOptions, NbdClient } from './nbd-client.ts';
+import type { Agreement } from './negotiate.ts';
+
+/**
+ * A server that may go away and come back. While it is away attempts go on in the background for
+ * ever, with growing pauses. A request waits for one to succeed until `delayMs` after the connection
+ * was lost; later it fails at once.
+ *
+ *     connected --lost------------------------> connecting
+ *     connecting --the same disk is back------> connected
+ *     connecting --another disk---------------> failed
+ *     connected --the server broke the rules--> failed
+ *
+ * What comes back must be the disk that went away, as far as one can see: the same size and blocks,
+ * still writable if it was. Failed is for ever: whoever knows better opens the disk anew.
+ */
+export interface LinkOptions extends ConnectOptions {
+  /** How long requests wait for a lost server; 0: not at all. */
+  readonly delayMs: number;
+  /** How long to try for the first connection; 0: once. */
+  readonly openTimeoutMs: number;
+  readonly log: Log;
+}
+
+type State =
+  | { readonly is: 'connected'; readonly client: NbdClient; readonly since: number }
+  | {
+      readonly is: 'connecting';
+      /** Requests wait up to here, in milliseconds of the clock. */
+      readonly waitUntil: number;
+      /** Requests wait for the end of the first attempt in any case. */
+      awaited: boolean;
+      /** Why there is no connection; the latest reason. */
+      reason: Error;
+    }
+  | { readonly is: 'failed' | 'closed'; readonly reason: Error };
+
+interface Waiter {
+  readonly resolve: (client: NbdClient) => void;
+  readonly reject: (error: Error) => void;
+}
+
+export class NbdLink {
+  /** What the server told when it was last connected. */
+  info: Agreement;
+  readonly #options: LinkOptions;
+  readonly #clock: Clock;
+  readonly #log: Log;
+  readonly #listeners = new Set<() => void>();
+  #state: State;
+
+  #waiters: Waiter[] = [];
+  #waitersTimer: Timer | undefined;
+
+  #pauseMs = RECONNECT_PAUSE_MS_MIN;
+  /** Between two attempts. */
+  #pause: Timer | undefined;
+  #attempt: AbortController | undefined;
+  #lastAttemptEnded = Number.NEGATIVE_INFINITY;
+
+  /** Rejects with the reason of the last attempt, an error of `NbdClient.connect`. */
+  static async open(options: LinkOptions): Promise<NbdLink> {
+    return new NbdLink(options, await connectFirst(options));
+  }
+
+  private constructor(options: LinkOptions, client: NbdClient) {
+    this.#options = options;
+    this.#clock = options.clock;
+    this.#log = options.log;
+    this.info = client.info;
+    this.#state = this.#connected(client);
+  }
+
+  /** The connection; undefined when there is none, then `wait` for one. */
+  get client(): NbdClient | undefined {
+    if (this.#state.is !== 'connected') return undefined;
+    const { client } = this.#state;
+    if (client.isUsable) return client;
+    this.#lost(client, false);
+    return undefined;
+  }
+
+  /** Whether a request whose connection was lost waits for the next one. */
+  get resends(): boolean {
+    return this.#options.delayMs > 0;
+  }
+
+  /** A connection, as soon as there is one. Rejects with EIO when there is none in time. */
+  wait(): Promise<NbdClient> {
+    const { client } = this;
+    if (client !== undefined) return Promise.resolve(client);
+    const state = this.#state;
+    if (state.is === 'connecting') {
+      this.#hurry();
+      const restMs = state.waitUntil - this.#clock.now();
+      if (state.awaited || restMs > 0) {
+        this.#waitersTimer ??= this.#clock.after(Math.max(0, restMs), () => this.#onWaitOver());
+        return new Promise((resolve, reject) => {
+          this.#waiters.push({ resolve, reject });
+        });
+      }
+    }
+    return Promise.reject(this.#unreachable());
+  }
+
+  /** Calls `listener` whenever a lost disk has been found again, before requests go on. */
+  watchReconnects(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /**
+   * Fails what waits for a connection with `reason`, and what waits for an answer by dropping the
+   * connection. A later request waits for one attempt to reconnect.
+   */
+  cancelInFlight(reason: BlockError): void {
+    this.#rejectWaiters(reason);
+    const { client } = this;
+    if (client === undefined || client.pending === 0) return;
+    client.abort(reason);
+    this.#lost(client, true);
+  }
+
+  /** Says goodbye when the requests in flight have been answered. */
+  async close(): Promise<void> {
+    const { client } = this;
+    this.#state = { is: 'closed', reason: new Error('the disk was closed') };
+    this.#stopConnecting();
+    this.#rejectWaiters(this.#unreachable());
+    await client?.close();
+  }
+
+  #connected(client: NbdClient): State {
+    void client.closed.then(() => {
+      if (this.#state.is === 'connected' && this.#state.client === client)
+        this.#lost(client, false);
+    });
+    return { is: 'connected', client, since: this.#clock.now() };
+  }
+
+  #lost(client: NbdClient, awaited: boolean): void {
+    const now = this.#clock.now();
+    const livedMs = this.#state.is === 'connected' ? now - this.#state.since : 0;
+    const reason = client.endReason ?? new Error(`Connection to ${client.peer} was closed`);
+    if (reason instanceof ProtocolError) {
+      this.#fail(reason);
+      return;
+    }
+    this.#log.warn({ server: client.peer, reason: reason.message }, 'lost the NBD server');
+    const waitUntil = now + this.#options.delayMs;
+    this.#state = { is: 'connecting', waitUntil, awaited, reason };
+    this.#pauseMs = RECONNECT_PAUSE_MS_MIN;
+    // A server that takes connections and drops them must not keep us busy.
+    if (livedMs < RECONNECT_PAUSE_MS_MIN) this.#pauseThenConnect();
+    else void this.#connect();
+  }
+
+  async #connect(): Promise<void> {
+    this.#stopConnecting();
+    const attempt = new AbortController();
+    this.#attempt = attempt;
+    let client: NbdClient;
+    try {
+      client = await NbdClient.connect({ ...this.#options, signal: attempt.signal });
+    } catch (error) {
+      if (this.#attempt === attempt) this.#onAttemptFailed(error as Error);
+      return;
+    }
+    if (this.#attempt === attempt) this.#onAttemptSucceeded(client);
+    else void client.close();
+  }
+
+  #onAttemptFailed(error: Error): void {
+    const state = this.#state;
+    if (state.is !== 'connecting') return;
+    this.#attempt = undefined;
+    this.#lastAttemptEnded = this.#clock.now();
+    this.#log.debug({ reason: error.message }, 'no connection to the NBD server yet');
+    state.reason = error;
+    state.awaited = false;
+    if (this.#clock.now() >= state.waitUntil) this.#rejectWaiters(this.#unreachable());
+    this.#pauseThenConnect();
+  }
+
+  #onAttemptSucceeded(client: NbdClient): void {
+    this.#attempt = undefined;
+    const difference = this.#difference(client.info);
+    if (difference !== undefined) {
+      void client.close();
+      this.#fail(new Error(`${client.peer} came back as another disk: ${difference}`));
+      return;
+    }
+    this.#log.info({ server: client.peer }, 'the NBD server is back');
+    this.info = client.info;
+    this.#state = this.#connected(client);
+    for (const listener of this.#listeners) listener();
+    for (const waiter of this.#takeWaiters()) waiter.resolve(client);
+  }
+
+  /** What the disk that came back has lost of the one that went away. */
+  #difference(now: Agreement): string | undefined {
+    const before = this.info;
+    if (now.size !== before.size) {
+      return `it has ${now.size} bytes, before it had ${before.size}`;
+    }
+    if ((now.flags & ~before.flags & NBD_FLAG_READ_ONLY) !== 0) {
+      return 'it is read-only, before it was writable';
+    }
+    const blocks = [now.blockSize?.minimum ?? 1, before.blockSize?.minimum ?? 1] as const;
+    if (blocks[0] > blocks[1]) {
+      return `its smallest block has ${blocks[0]} bytes, before it had ${blocks[1]}`;
+    }
+    return undefined;
+  }
+
+  #fail(reason: Error): void {
+    this.#log.error({ reason: reason.message }, 'the NBD server cannot be used any more');
+    this.#state = { is: 'failed', reason };
+    this.#rejectWaiters(this.#unreachable());
+  }
+
+  #pauseThenConnect(): void {
+    this.#pause = this.#clock.after(this.#pauseMs, () => void this.#connect());
+    this.#pauseMs = Math.min(2 * this.#pauseMs, RECONNECT_PAUSE_MS_MAX);
+  }
+
+  /** Somebody asks: cuts a long pause short, yet never tries more often than after the shortest. */
+  #hurry(): void {
+    if (this.#attempt !== undefined) return;
+    if (this.#clock.now() - this.#lastAttemptEnded < RECONNECT_PAUSE_MS_MIN) return;
+    if (this.#pauseMs > 2 * RECONNECT_PAUSE_MS_MIN) void this.#connect();
+  }
+
+  #stopConnecting(): void {
+    this.#pause?.cancel();
+    this.#pause = undefined;
+    this.#attempt?.abort();
+    this.#attempt = undefined;
+  }
+
+  #onWaitOver(): void {
+    this.#waitersTimer = undefined;
+    // An attempt that is awaited rejects them itself when it fails.
+    if (this.#state.is === 'connecting' && this.#state.awaited) return;
+    this.#rejectWaiters(this.#unreachable());
+  }
+
+  #takeWaiters(): readonly Waiter[] {
+    this.#waitersTimer?.cancel();
+    this.#waitersTimer = undefined;
+    const waiters = this.#waiters;
+    this.#waiters = [];
+    return waiters;
+  }
+
+  #rejectWaiters(error: Error): void {
+    for (const waiter of this.#takeWaiters()) waiter.reject(error);
+  }
+
+  #unreachable(): BlockError {
+    const reason = this.#state.is === 'connected' ? undefined : this.#state.reason;
+    const owner = this.#options.owner ?? 'the NBD server';
+    return new BlockError('EIO', `Cannot reach the server of ${owner}: ${reason?.message}`, {
+      cause: reason,
+    });
+  }
+}
+
+/** Tries again, with growing pauses, until `openTimeoutMs` has passed. */
+async function connectFirst(options: LinkOptions): Promise<NbdClient> {
+  const { clock, openTimeoutMs } = options;
+  const deadline = clock.now() + openTimeoutMs;
+  for (let pauseMs = RECONNECT_PAUSE_MS_MIN; ; pauseMs *= 2) {
+    const restMs = openTimeoutMs === 0 ? NBD_HANDSHAKE_MS_MAX : deadline - clock.now();
+    const timeoutMs = Math.max(1, Math.min(restMs, NBD_HANDSHAKE_MS_MAX));
+    try {
+      return await NbdClient.connect({ ...options, timeoutMs });
+    } catch (error) {
+      const pause = Math.min(pauseMs, RECONNECT_PAUSE_MS_MAX);
+      if (clock.now() + pause >= deadline) throw error;
+      options.log.info({ reason: (error as Error).message }, 'waiting for the NBD server');
+      await sleep(clock, pause);
+    }
+  }
+}
