@@ -15,6 +15,8 @@ export default defineConfig({
       project('interop', ['test/interop/**/*.test.ts'], 120_000),
       project('e2e', ['test/e2e/**/*.test.ts'], 180_000),
       project('tidy', ['test/tidy/**/*.test.ts'], 60_000),
+      // `npm run test:vm`: boots a kernel, so it is not part of `npm test`.
+      project('vm', ['test/vm/**/*.test.ts'], 300_000),
     ],
   },
 });
