@@ -1,5 +1,5 @@
-import { ConnectionEnded } from '../net/connection.ts';
 import type { Connection } from '../net/connection.ts';
+import { ConnectionEnded } from '../net/connection.ts';
 import type { BufferPool } from '../util/buffer-pool.ts';
 import type { Clock, Timer } from '../util/clock.ts';
 import { ProtocolError } from '../util/errors.ts';

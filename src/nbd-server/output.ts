@@ -19,7 +19,7 @@ export interface Slab {
 }
 
 export class Output {
-  readonly #connection: Connection;
+  readonly #connection: Pick<Connection, 'write'>;
   readonly #pool: BufferPool;
   readonly #onSent: () => void;
   #slab: Slab | undefined;
@@ -29,7 +29,7 @@ export class Output {
   #unsentBytes = 0;
 
   /** `onSent` is called whenever the system has taken something. */
-  constructor(connection: Connection, pool: BufferPool, onSent: () => void) {
+  constructor(connection: Pick<Connection, 'write'>, pool: BufferPool, onSent: () => void) {
     this.#connection = connection;
     this.#pool = pool;
     this.#onSent = onSent;

@@ -33,8 +33,11 @@ import { type Refusal, refusalOf, type Terms } from './validate.ts';
  */
 type State = 'header' | 'waiting' | 'payload' | 'swallow' | 'closed';
 
+/** What this needs of a connection. */
+export type ServedConnection = Pick<Connection, 'write' | 'pause' | 'resume' | 'destroy'>;
+
 export interface TransmissionOptions {
-  readonly connection: Connection;
+  readonly connection: ServedConnection;
   readonly agreement: Agreement;
   readonly pool: BufferPool;
   readonly clock: Clock;
@@ -44,7 +47,7 @@ export interface TransmissionOptions {
 }
 
 export class Transmission implements ByteSink {
-  readonly #connection: Connection;
+  readonly #connection: ServedConnection;
   readonly #terms: Terms;
   readonly #pool: BufferPool;
   readonly #clock: Clock;

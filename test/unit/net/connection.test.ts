@@ -1,0 +1,209 @@
+import { connect, type Socket } from 'node:net';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { type Connection, ConnectionEnded } from '../../../src/net/connection.ts';
+import { ConnectionLimit } from '../../../src/net/connection-limit.ts';
+import type { ByteSink } from '../../../src/net/incoming.ts';
+import { listen } from '../../../src/net/listen.ts';
+import { ProtocolError } from '../../../src/util/errors.ts';
+import { MiB } from '../../../src/util/limits.ts';
+import { currentScope, tempDir } from '../../support/peers.ts';
+import { pause } from '../../support/process.ts';
+
+/** A connection and the plain socket at its other end. */
+async function pair(): Promise<{ connection: Connection; peer: Socket }> {
+  const path = join(await tempDir(), 'socket');
+  let accept: (connection: Connection) => void = () => {};
+  const accepted = new Promise<Connection>((resolve) => {
+    accept = resolve;
+  });
+  const limit = new ConnectionLimit(1);
+  const listener = await listen({ type: 'unix', path }, { limit, onConnection: accept });
+  const peer = connect({ path, allowHalfOpen: true });
+  const connection = await accepted;
+  currentScope().onClose(async () => {
+    peer.destroy();
+    connection.destroy();
+    listener.close();
+  });
+  return { connection, peer };
+}
+
+class Collector implements ByteSink {
+  received = '';
+  ended = false;
+  push(chunk: Buffer): boolean {
+    this.received += chunk.toString();
+    return false;
+  }
+  room(): Buffer | undefined {
+    return undefined;
+  }
+  filled(_bytes: number): void {}
+  end(): void {
+    this.ended = true;
+  }
+}
+
+async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await pause(2);
+}
+
+describe('reading', () => {
+  it('gives exactly what was asked for, however it arrives', async () => {
+    const { connection, peer } = await pair();
+    peer.write('abcdef');
+    expect((await connection.read(2)).toString()).toBe('ab');
+    expect((await connection.read(0)).length).toBe(0);
+    const rest = connection.read(6);
+    peer.write('g');
+    await pause(5);
+    peer.write('hi');
+    expect((await rest).toString()).toBe('cdefgh');
+  });
+
+  it('tells an end between messages from one in the middle', async () => {
+    const { connection, peer } = await pair();
+    peer.end('abc');
+    await connection.read(3);
+    await expect(connection.read(4)).rejects.toBeInstanceOf(ConnectionEnded);
+    const other = await pair();
+    other.peer.end('abc');
+    const reading = other.connection.read(4);
+    await expect(reading).rejects.toThrow('closed by the peer after 3 of 4 bytes');
+    await expect(reading).rejects.toBeInstanceOf(ProtocolError);
+    await expect(reading).rejects.not.toBeInstanceOf(ConnectionEnded);
+  });
+
+  it('fails when the connection is destroyed meanwhile', async () => {
+    const { connection } = await pair();
+    const reading = connection.read(1);
+    connection.destroy();
+    await expect(reading).rejects.toThrow('is closed');
+    expect(await connection.closed).toBeUndefined();
+  });
+});
+
+describe('taking over', () => {
+  it('begins with what had arrived and goes on with what follows, up to the end', async () => {
+    const { connection, peer } = await pair();
+    peer.write('negotiation,early');
+    await connection.read(12);
+    const sink = new Collector();
+    connection.takeOver(sink);
+    peer.end(',late');
+    await until(() => sink.ended);
+    expect(sink.received).toBe('early,late');
+  });
+
+  it('tells of an end that had come before', async () => {
+    const { connection, peer } = await pair();
+    peer.end('ab');
+    await connection.read(1);
+    await pause(10);
+    const sink = new Collector();
+    connection.takeOver(sink);
+    expect(sink).toMatchObject({ received: 'b', ended: true });
+  });
+
+  it('reads straight into the room that the sink has', async () => {
+    const { connection, peer } = await pair();
+    const place = Buffer.alloc(4 * MiB);
+    let filled = 0;
+    const sink = new Collector();
+    sink.push = (chunk) => {
+      filled += chunk.copy(place, filled);
+      return false;
+    };
+    sink.room = () => (filled < place.length ? place.subarray(filled) : undefined);
+    let direct = 0;
+    sink.filled = (bytes) => {
+      filled += bytes;
+      direct += bytes;
+    };
+    connection.takeOver(sink);
+    const sent = Buffer.alloc(4 * MiB);
+    for (let at = 0; at < sent.length; at++) sent[at] = (at * 7) % 253;
+    peer.write(sent);
+    await until(() => filled === sent.length);
+    expect(place.equals(sent)).toBe(true);
+    expect(direct).toBeGreaterThan(2 * MiB);
+  });
+
+  it('leaves memory alone of which views are kept', async () => {
+    const { connection, peer } = await pair();
+    const kept: Buffer[] = [];
+    const sink = new Collector();
+    sink.push = (chunk) => {
+      kept.push(chunk);
+      return true;
+    };
+    connection.takeOver(sink);
+    for (const word of ['one', 'two', 'three']) {
+      peer.write(word);
+      await until(() => kept.at(-1)?.toString() === word);
+    }
+    expect(Buffer.concat(kept).toString()).toBe('onetwothree');
+  });
+
+  it('holds the peer back while paused', async () => {
+    const { connection, peer } = await pair();
+    const sink = new Collector();
+    connection.takeOver(sink);
+    connection.pause();
+    peer.write('x');
+    await pause(20);
+    expect(sink.received).toBe('');
+    connection.resume();
+    await until(() => sink.received === 'x');
+  });
+});
+
+describe('writing', () => {
+  it('says when the system has taken it, and when it takes no more', async () => {
+    const { connection, peer } = await pair();
+    peer.pause();
+    let written = 0;
+    const data = Buffer.alloc(1 * MiB);
+    while (connection.write(data, () => written++));
+    const drained = connection.whenDrained();
+    expect(connection.unsentBytes).toBeGreaterThan(0);
+    peer.resume();
+    await drained;
+    await until(() => written > 0 && connection.unsentBytes === 0);
+  });
+
+  it('does not wait for ever for a connection that broke', async () => {
+    const { connection, peer } = await pair();
+    peer.pause();
+    while (connection.write(Buffer.alloc(1 * MiB)));
+    const drained = connection.whenDrained();
+    peer.destroy();
+    await drained;
+    expect(await connection.closed).toBeInstanceOf(Error);
+  });
+
+  it('still reaches a peer that has half-closed', async () => {
+    const { connection, peer } = await pair();
+    peer.end('question');
+    await connection.read(8);
+    const answer: string[] = [];
+    peer.on('data', (chunk) => answer.push(chunk.toString()));
+    connection.write(Buffer.from('answer'));
+    connection.end();
+    expect(await connection.closed).toBeUndefined();
+    await until(() => answer.join('') === 'answer');
+  });
+
+  it('ends behind what was written, dropping what the peer still sends', async () => {
+    const { connection, peer } = await pair();
+    const answer: string[] = [];
+    peer.on('data', (chunk) => answer.push(chunk.toString()));
+    connection.write(Buffer.from('last words'));
+    connection.end();
+    await new Promise((resolve) => peer.once('end', resolve));
+    expect(answer.join('')).toBe('last words');
+    peer.end('nobody listens');
+    expect(await connection.closed).toBeUndefined();
+  });
+});
