@@ -1,0 +1,61 @@
+import fs from 'node:fs';
+import { afterEach, beforeEach, describe, expect, it, type MockInstance, vi } from 'vitest';
+import type { FileNode } from '../../../src/block/file-node.ts';
+import { WRITE_FUA } from '../../../src/block/node.ts';
+import { type FileKind, makeDiskFile, openFileNode } from '../../conformance/make-file-node.ts';
+
+// Without the FFI a durable write is a write and an fdatasync, so all of it can be counted.
+describe('a file node puts data on stable storage', () => {
+  let disk: ReturnType<typeof makeDiskFile>;
+  let syncs: MockInstance<typeof fs.fdatasync>;
+
+  beforeEach(() => {
+    disk = makeDiskFile(65_536);
+    syncs = vi.spyOn(fs, 'fdatasync');
+  });
+  afterEach(() => {
+    syncs.mockRestore();
+    disk.remove();
+  });
+
+  const open = (kind: FileKind = {}) => openFileNode(disk.filename, false, { ffi: false, ...kind });
+
+  const syncsOf = async (node: FileNode, action: () => unknown): Promise<number> => {
+    syncs.mockClear();
+    await action();
+    const count = syncs.mock.calls.length;
+    await node.close();
+    return count;
+  };
+
+  it.each([
+    ['a flush', (node: FileNode) => node.flush(), 1],
+    ['a plain write', (node: FileNode) => node.write(0, Buffer.alloc(512, 1)), 0],
+    ['a write with FUA', (node: FileNode) => node.write(0, Buffer.alloc(512, 1), WRITE_FUA), 1],
+    ['zeroes', (node: FileNode) => node.writeZeroes(0, 512), 0],
+    ['zeroes with FUA', (node: FileNode) => node.writeZeroes(0, 512, WRITE_FUA), 1],
+    ['a discard with FUA', (node: FileNode) => node.discard(0, 512, WRITE_FUA), 1],
+  ] as const)('for %s', async (_what, action, expected) => {
+    const node = await open();
+    expect(await syncsOf(node, () => action(node))).toBe(expected);
+    const careless = await open({ noFlush: true });
+    expect(await syncsOf(careless, () => action(careless))).toBe(0);
+  });
+
+  it('when it is closed', async () => {
+    const node = await open();
+    await node.write(0, Buffer.alloc(512, 1));
+    syncs.mockClear();
+    await node.close();
+    expect(syncs).toHaveBeenCalledTimes(1);
+  });
+
+  it('or says that it could not', async () => {
+    const node = await open();
+    syncs.mockImplementationOnce((_fd, callback) => {
+      callback(Object.assign(new Error('lost'), { code: 'EIO' }));
+    });
+    await expect(node.flush()).rejects.toThrow('Cannot flush on node "disk0": lost');
+    await expect(node.close()).rejects.toThrow('lost');
+  });
+});
