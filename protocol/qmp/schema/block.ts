@@ -3,12 +3,10 @@ import type { CommandDefinition, Definitions } from '../definition.ts';
 /** Block nodes: how they are described, made, removed and shown. */
 const FILE_OPTIONS = {
   filename: 'str',
-  '*locking': 'OnOffAuto',
   '*aio': 'BlockdevAioOptions',
 } as const;
 
 export const BLOCK_TYPES = {
-  OnOffAuto: { enum: ['auto', 'on', 'off'] },
   BlockdevAioOptions: { enum: ['threads', 'native', 'io_uring'] },
   BlockdevDiscardOptions: { enum: ['ignore', 'unmap'] },
   BlockdevDetectZeroesOptions: { enum: ['off', 'on', 'unmap'] },
@@ -22,7 +20,6 @@ export const BLOCK_TYPES = {
       '*cache': 'BlockdevCacheOptions',
       '*read-only': 'bool',
       '*auto-read-only': 'bool',
-      '*force-share': 'bool',
       '*detect-zeroes': 'BlockdevDetectZeroesOptions',
     },
     discriminator: 'driver',
@@ -33,7 +30,6 @@ export const BLOCK_TYPES = {
         server: 'SocketAddress',
         '*export': 'str',
         '*tls-creds': 'str',
-        '*tls-hostname': 'str',
         '*reconnect-delay': 'uint32',
         '*open-timeout': 'uint32',
       },

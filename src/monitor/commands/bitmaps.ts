@@ -1,0 +1,131 @@
+import type { Qmp } from '../../../protocol/qmp/schema.ts';
+import type { BITMAP_COMMANDS } from '../../../protocol/qmp/schema/bitmaps.ts';
+import { DirtyBitmap } from '../../bitmap/dirty-bitmap.ts';
+import type { BlockGraph } from '../../block/graph.ts';
+import type { BlockNode } from '../../block/node.ts';
+import { RefusedError } from '../../util/errors.ts';
+import { BITMAP_NAME_BYTES_MAX, GRANULARITY_DEFAULT, GRANULARITY_MIN } from '../../util/limits.ts';
+import type { Handlers } from '../handlers.ts';
+
+/** Dirty bitmaps: QEMU's checks in QEMU's order. */
+export function bitmapCommands(graph: BlockGraph): Handlers<keyof typeof BITMAP_COMMANDS> {
+  const usable = (given: Qmp<'BlockDirtyBitmap'>, ...checks: Check[]) => {
+    const found = findBitmap(graph, given.node, given.name);
+    for (const check of checks) check(found.bitmap);
+    return found;
+  };
+  return {
+    'block-dirty-bitmap-add': (given) => {
+      addBitmap(graph, given);
+    },
+    'block-dirty-bitmap-remove': (given) => {
+      const { node, bitmap } = usable(given, notBusy, notReadOnly);
+      node.removeBitmap(bitmap);
+    },
+    'block-dirty-bitmap-clear': (given) => {
+      usable(given, notBusy, notReadOnly, notInconsistent).bitmap.clear();
+    },
+    'block-dirty-bitmap-enable': (given) => {
+      const { node, bitmap } = usable(given, notBusy, notInconsistent);
+      node.setRecording(bitmap, true);
+    },
+    'block-dirty-bitmap-disable': (given) => {
+      const { node, bitmap } = usable(given, notBusy, notInconsistent);
+      node.setRecording(bitmap, false);
+    },
+    'block-dirty-bitmap-merge': ({ node, target, bitmaps }) => {
+      mergeBitmaps(graph, { node, name: target }, bitmaps);
+    },
+    'x-debug-block-dirty-bitmap-sha256': (given) => ({
+      sha256: usable(given).bitmap.sha256(),
+    }),
+  };
+}
+
+type Check = (bitmap: DirtyBitmap) => void;
+
+function addBitmap(
+  graph: BlockGraph,
+  given: {
+    readonly node: string;
+    readonly name: string;
+    readonly granularity?: number | undefined;
+    readonly persistent?: boolean | undefined;
+    readonly disabled?: boolean | undefined;
+  },
+): void {
+  const { name, granularity = GRANULARITY_DEFAULT } = given;
+  if (name === '') throw new RefusedError('Bitmap name cannot be empty');
+  const node = graph.find(given.node);
+  if (node === undefined) {
+    throw new RefusedError(`Cannot find device='${given.node}' nor node-name='${given.node}'`);
+  }
+  if (granularity < GRANULARITY_MIN || !Number.isInteger(Math.log2(granularity))) {
+    throw new RefusedError('Granularity must be power of 2 and at least 512');
+  }
+  if (given.persistent) {
+    throw new RefusedError(
+      `Can't store persistent bitmaps to ${given.node}: Operation not supported`,
+    );
+  }
+  if (node.findBitmap(name) !== undefined) throw new RefusedError(`Bitmap already exists: ${name}`);
+  if (Buffer.byteLength(name) > BITMAP_NAME_BYTES_MAX) {
+    throw new RefusedError(`Bitmap name too long: ${name}`);
+  }
+  const enabled = !given.disabled;
+  node.addBitmap(new DirtyBitmap({ name, size: node.size, granularity, enabled }));
+}
+
+/** All of the sources or nothing: everything is checked before the target changes. */
+function mergeBitmaps(
+  graph: BlockGraph,
+  given: { readonly node: string; readonly name: string },
+  names: readonly Qmp<'BlockDirtyBitmapOrStr'>[],
+): void {
+  const target = findBitmap(graph, given.node, given.name).bitmap;
+  const sources = names.map((item) =>
+    typeof item === 'string'
+      ? findBitmap(graph, given.node, item).bitmap
+      : findBitmap(graph, item.node, item.name).bitmap,
+  );
+  for (const source of sources) {
+    notBusy(target);
+    notReadOnly(target);
+    notInconsistent(target);
+    notBusy(source);
+    notInconsistent(source);
+    if (target.size === source.size) continue;
+    throw new RefusedError(
+      `Bitmaps are of different sizes (destination size is ${target.size}, ` +
+        `source size is ${source.size}) and can't be merged`,
+    );
+  }
+  for (const source of sources) if (source !== target) target.merge(source);
+}
+
+function findBitmap(
+  graph: BlockGraph,
+  nodeName: string,
+  name: string,
+): { node: BlockNode; bitmap: DirtyBitmap } {
+  const node = graph.find(nodeName);
+  if (node === undefined) throw new RefusedError(`Node '${nodeName}' not found`);
+  const bitmap = node.findBitmap(name);
+  if (bitmap === undefined) throw new RefusedError(`Dirty bitmap '${name}' not found`);
+  return { node, bitmap };
+}
+
+function notBusy({ busy, name }: DirtyBitmap): void {
+  if (!busy) return;
+  throw new RefusedError(
+    `Bitmap '${name}' is currently in use by another operation and cannot be used`,
+  );
+}
+
+function notReadOnly({ readOnly, name }: DirtyBitmap): void {
+  if (readOnly) throw new RefusedError(`Bitmap '${name}' is readonly and cannot be modified`);
+}
+
+function notInconsistent({ inconsistent, name }: DirtyBitmap): void {
+  if (inconsistent) throw new RefusedError(`Bitmap '${name}' is inconsistent and cannot be used`);
+}

@@ -1,0 +1,26 @@
+import type { BLOCK_COMMANDS } from '../../../protocol/qmp/schema/block.ts';
+import type { BlockGraph } from '../../block/graph.ts';
+import type { NodeStore } from '../../block/node-store.ts';
+import type { Handlers } from '../handlers.ts';
+import { describeNode } from '../node-info.ts';
+
+/** Block nodes: add, remove, show. */
+export function blockCommands(
+  graph: BlockGraph,
+  nodes: NodeStore,
+): Handlers<keyof typeof BLOCK_COMMANDS> {
+  return {
+    'blockdev-add': async (options) => {
+      await nodes.add(options);
+      return undefined;
+    },
+    'blockdev-del': async (given) => {
+      await nodes.remove(given['node-name']);
+      return undefined;
+    },
+    'query-named-block-nodes': () =>
+      [...graph.nodes()].reverse().map((node) => describeNode(node, nodes.optionsOf(node))),
+    // Devices of a guest, which is what QEMU lists here, do not exist without a guest.
+    'query-block': () => [],
+  };
+}

@@ -1,0 +1,22 @@
+import type { Version } from '../../../protocol/qmp/envelope.ts';
+import { commandInfo, schemaInfo } from '../../../protocol/qmp/introspection.ts';
+import type { CONTROL_COMMANDS } from '../../../protocol/qmp/schema/control.ts';
+import type { Handlers } from '../handlers.ts';
+
+/** Who we are, what we understand, and the end. */
+type ControlName = Exclude<keyof typeof CONTROL_COMMANDS, 'qmp_capabilities'>;
+
+export function controlCommands(options: {
+  readonly version: Version;
+  /** Called once, when the reply to `quit` is on its way. */
+  readonly onQuit: () => void;
+}): Handlers<ControlName> {
+  return {
+    'query-version': () => options.version,
+    'query-commands': commandInfo,
+    'query-qmp-schema': schemaInfo,
+    quit: () => {
+      options.onQuit();
+    },
+  };
+}

@@ -1,0 +1,118 @@
+import type { Arguments, Qmp } from '../../../protocol/qmp/schema.ts';
+import type { EXPORT_COMMANDS } from '../../../protocol/qmp/schema/exports.ts';
+import type { DirtyBitmap } from '../../bitmap/dirty-bitmap.ts';
+import type { BlockGraph } from '../../block/graph.ts';
+import type { BlockNode } from '../../block/node.ts';
+import { fromTextAddress } from '../../net/text-address.ts';
+import { RefusedError } from '../../util/errors.ts';
+import type { Handlers } from '../handlers.ts';
+import type { NbdService } from '../nbd-service.ts';
+
+/** The NBD server and its exports. */
+export function exportCommands(
+  graph: BlockGraph,
+  nbd: NbdService,
+): Handlers<keyof typeof EXPORT_COMMANDS> {
+  return {
+    'nbd-server-start': async (given) => {
+      await startNbdServer(nbd, given);
+      return undefined;
+    },
+    'nbd-server-stop': async () => {
+      await nbd.stop();
+      return undefined;
+    },
+    'nbd-server-add': (given) => {
+      addByDevice(graph, nbd, given);
+    },
+    'nbd-server-remove': ({ name, mode = 'safe' }) => {
+      nbd.removeExport(name, mode);
+    },
+    'block-export-add': (given) => {
+      addExport(graph, nbd, given);
+    },
+    'block-export-del': ({ id, mode = 'safe' }) => {
+      nbd.removeExport(id, mode);
+    },
+    'query-block-exports': () =>
+      nbd.list().map(({ exported, nodeName }) => ({
+        id: exported.id,
+        type: 'nbd',
+        'node-name': nodeName,
+        'shutting-down': exported.shuttingDown,
+      })),
+  };
+}
+
+async function startNbdServer(
+  nbd: NbdService,
+  given: Arguments<'nbd-server-start'>,
+): Promise<void> {
+  if (given['tls-creds'] !== undefined) {
+    throw new RefusedError(`No TLS credentials with id '${given['tls-creds']}'`);
+  }
+  const { addr } = given;
+  const address =
+    addr.type === 'unix'
+      ? ({ type: 'unix', path: addr.data.path } as const)
+      : ({ type: 'inet', ...addr.data } as const);
+  await nbd.start({
+    addresses: [fromTextAddress(address)],
+    handshakeSecondsMax: given['handshake-max-seconds'],
+    connectionsMax: given['max-connections'],
+  });
+}
+
+function addExport(graph: BlockGraph, nbd: NbdService, given: Arguments<'block-export-add'>): void {
+  const { id, 'node-name': nodeName, description } = given;
+  nbd.assertFree(id);
+  const node = graph.find(nodeName);
+  if (node === undefined) {
+    throw new RefusedError(`Cannot find device='' nor node-name='${nodeName}'`);
+  }
+  nbd.addExport({
+    id,
+    name: given.name ?? nodeName,
+    description,
+    node,
+    writable: given.writable ?? false,
+    bitmaps: (given.bitmaps ?? []).map((bitmap) => findBitmap(graph, node, bitmap)),
+  });
+}
+
+/** The old command: its export is read-only, without a word, when the node is. */
+function addByDevice(graph: BlockGraph, nbd: NbdService, given: Arguments<'nbd-server-add'>): void {
+  const { device, name = device, description, bitmap } = given;
+  const node = graph.find(device);
+  if (node === undefined) {
+    throw new RefusedError(`Cannot find device='${device}' nor node-name='${device}'`);
+  }
+  nbd.addExport({
+    id: name,
+    name,
+    description,
+    node,
+    writable: (given.writable ?? false) && !node.readOnly,
+    bitmaps: bitmap === undefined ? [] : [findBitmap(graph, node, bitmap)],
+  });
+}
+
+/** A name alone is looked for on the node and below it; with a node, on that one only. */
+function findBitmap(
+  graph: BlockGraph,
+  exported: BlockNode,
+  wanted: Qmp<'BlockDirtyBitmapOrStr'>,
+): DirtyBitmap {
+  if (typeof wanted !== 'string') {
+    const node = graph.find(wanted.node);
+    if (node === undefined) throw new RefusedError(`Node '${wanted.node}' not found`);
+    const bitmap = node.findBitmap(wanted.name);
+    if (bitmap === undefined) throw new RefusedError(`Bitmap '${wanted.name}' is not found`);
+    return bitmap;
+  }
+  for (let node: BlockNode | undefined = exported; node !== undefined; node = node.child) {
+    const bitmap = node.findBitmap(wanted);
+    if (bitmap !== undefined) return bitmap;
+  }
+  throw new RefusedError(`Bitmap '${wanted}' is not found`);
+}

@@ -1,0 +1,67 @@
+import type { Arguments } from '../../../protocol/qmp/schema.ts';
+import type { BlockGraph } from '../../block/graph.ts';
+import { MirrorTop } from '../../block/mirror-top.ts';
+import type { BlockNode } from '../../block/node.ts';
+import type { JobRegistry } from '../../job/registry.ts';
+import { startMirror } from '../../job/start-mirror.ts';
+import { RefusedError } from '../../util/errors.ts';
+import type { Handlers } from '../handlers.ts';
+
+/** Starting a mirror: names -> nodes here, every other check with the job. */
+export function mirrorCommands(graph: BlockGraph, jobs: JobRegistry): Handlers<'blockdev-mirror'> {
+  return {
+    'blockdev-mirror': (given) => {
+      const source = findSource(graph, given.device);
+      const target = findNode(graph, given.target);
+      checkReplaces(graph, given);
+      startMirror(jobs, graph, {
+        // Without a guest there is no device whose name the job could take.
+        id: given['job-id'] ?? '',
+        source,
+        target,
+        sync: given.sync,
+        bitmap: given.bitmap,
+        copyMode: given['copy-mode'],
+        granularity: given.granularity,
+        bufSize: given['buf-size'],
+        speed: given.speed,
+        onSourceError: given['on-source-error'],
+        onTargetError: given['on-target-error'],
+        filterNodeName: given['filter-node-name'],
+        autoFinalize: given['auto-finalize'],
+        autoDismiss: given['auto-dismiss'],
+        targetIsZero: given['target-is-zero'],
+      });
+    },
+  };
+}
+
+/** Nothing but other mirrors may sit on the source: a node above it would not be replaced. */
+function findSource(graph: BlockGraph, name: string): BlockNode {
+  const node = findNode(graph, name);
+  for (const { user } of graph.usersOf(node)) {
+    const parent = user.startsWith('node ') ? graph.find(user.slice('node '.length)) : undefined;
+    if (parent === undefined || parent instanceof MirrorTop) continue;
+    throw new RefusedError('Need a root block node');
+  }
+  return node;
+}
+
+function findNode(graph: BlockGraph, name: string): BlockNode {
+  const node = graph.find(name);
+  if (node !== undefined) return node;
+  throw new RefusedError(`Cannot find device='${name}' nor node-name='${name}'`);
+}
+
+/** Only the source itself can be replaced without a change of visible data. */
+function checkReplaces(graph: BlockGraph, given: Arguments<'blockdev-mirror'>): void {
+  const { device, replaces } = given;
+  if (replaces === undefined || replaces === device) return;
+  if (graph.find(replaces) === undefined) {
+    throw new RefusedError(`Failed to find node with node-name='${replaces}'`);
+  }
+  throw new RefusedError(
+    `Cannot replace '${replaces}' by a node mirrored from '${device}', because it cannot be ` +
+      'guaranteed that doing so would not lead to an abrupt change of visible data',
+  );
+}

@@ -1,0 +1,182 @@
+import type { DirtyBitmap } from '../bitmap/dirty-bitmap.ts';
+import type { BlockGraph } from '../block/graph.ts';
+import type { BlockNode } from '../block/node.ts';
+import type { NbdExport } from '../nbd-server/export.ts';
+import { NbdServer } from '../nbd-server/server.ts';
+import type { SocketAddress } from '../net/address.ts';
+import type { Clock } from '../util/clock.ts';
+import { RefusedError } from '../util/errors.ts';
+import { NBD_NAME_BYTES_MAX } from '../util/limits.ts';
+import type { Log } from '../util/log.ts';
+import type { EventBus } from './event-bus.ts';
+
+/**
+ * The one NBD server that QMP knows, and its exports as QMP sees them: by id, with the node and the
+ * bitmaps that they hold on to.
+ */
+export interface ServerOptions {
+  readonly addresses: readonly SocketAddress[];
+  /** 0 for no bound. */
+  readonly handshakeSecondsMax?: number | undefined;
+  /** 0 for no bound. */
+  readonly connectionsMax?: number | undefined;
+}
+
+export interface NewExport {
+  readonly id: string;
+  /** Name for clients. */
+  readonly name: string;
+  readonly description?: string | undefined;
+  readonly node: BlockNode;
+  readonly writable: boolean;
+  readonly bitmaps: readonly DirtyBitmap[];
+}
+
+interface Held {
+  readonly exported: NbdExport;
+  /** The node that was asked for; what the export uses now can be a filter above it. */
+  readonly nodeName: string;
+  readonly bitmaps: readonly DirtyBitmap[];
+}
+
+/** QEMU's `id_wellformed`: a letter, then letters, digits, `-`, `.` and `_`. */
+const WELL_FORMED_ID = /^[A-Za-z][A-Za-z0-9\-._]*$/;
+
+export class NbdService {
+  readonly #graph: BlockGraph;
+  readonly #clock: Clock;
+  readonly #log: Log;
+  readonly #events: EventBus;
+  readonly #held = new Map<string, Held>();
+  #server: NbdServer | undefined;
+  /** A start that waits for the system; nobody else may start meanwhile. */
+  #starting = false;
+
+  constructor(options: {
+    readonly graph: BlockGraph;
+    readonly clock: Clock;
+    readonly log: Log;
+    readonly events: EventBus;
+  }) {
+    this.#graph = options.graph;
+    this.#clock = options.clock;
+    this.#log = options.log;
+    this.#events = options.events;
+  }
+
+  /** Undefined while nothing listens. */
+  get server(): NbdServer | undefined {
+    return this.#server;
+  }
+
+  /** Newest first. */
+  list(): readonly Held[] {
+    return [...this.#held.values()].reverse();
+  }
+
+  async start(options: ServerOptions): Promise<void> {
+    if (this.#server !== undefined || this.#starting) {
+      throw new RefusedError('NBD server already running');
+    }
+    const { handshakeSecondsMax, connectionsMax } = options;
+    this.#starting = true;
+    try {
+      this.#server = await NbdServer.start(options.addresses, {
+        clock: this.#clock,
+        log: this.#log,
+        ...(handshakeSecondsMax !== undefined && {
+          handshakeMsMax: orUnlimited(handshakeSecondsMax) * 1000,
+        }),
+        ...(connectionsMax !== undefined && { connectionsMax: orUnlimited(connectionsMax) }),
+        onExportClosed: (closed) => this.#onExportClosed(closed),
+      });
+    } finally {
+      this.#starting = false;
+    }
+  }
+
+  /** Resolves when clients and exports are gone. */
+  async stop(): Promise<void> {
+    const server = this.#runningServer();
+    this.#server = undefined;
+    await server.stop();
+  }
+
+  /** What is wrong with an id before anything else is looked at. */
+  assertFree(id: string): void {
+    if (!WELL_FORMED_ID.test(id)) throw new RefusedError('Invalid block export id');
+    if (this.#held.has(id)) throw new RefusedError(`Block export id '${id}' is already in use`);
+  }
+
+  addExport(options: NewExport): void {
+    const { id, name, description, node, writable, bitmaps } = options;
+    this.assertFree(id);
+    if (writable && node.readOnly) {
+      throw new RefusedError('Cannot export read-only node as writable');
+    }
+    const reason = this.#graph.blockerOf(node);
+    if (writable && reason !== undefined) {
+      throw new RefusedError(`Node '${node.name}' is busy: ${reason}`);
+    }
+    const server = this.#runningServer();
+    if (Buffer.byteLength(name) > NBD_NAME_BYTES_MAX) {
+      throw new RefusedError(`export name '${name}' too long`);
+    }
+    for (const bitmap of bitmaps) checkExportable(bitmap, { writable, node });
+    const use = this.#graph.use(node, `export ${id}`, { writable });
+    try {
+      const exported = server.addExport({
+        id,
+        name,
+        writable,
+        use,
+        bitmaps,
+        ...(description !== undefined && { description }),
+      });
+      for (const bitmap of bitmaps) bitmap.busy = true;
+      this.#held.set(id, { exported, nodeName: node.name, bitmaps });
+    } catch (error) {
+      use.release();
+      throw error;
+    }
+  }
+
+  removeExport(id: string, mode: 'safe' | 'hard'): void {
+    if (this.#server === undefined) throw new RefusedError(`Export '${id}' is not found`);
+    this.#server.removeExport(id, mode);
+  }
+
+  #runningServer(): NbdServer {
+    if (this.#server === undefined) throw new RefusedError('NBD server not running');
+    return this.#server;
+  }
+
+  #onExportClosed({ id }: NbdExport): void {
+    for (const bitmap of this.#held.get(id)?.bitmaps ?? []) bitmap.busy = false;
+    this.#held.delete(id);
+    this.#events.emit('BLOCK_EXPORT_DELETED', { id });
+  }
+}
+
+/** A read-only export of a bitmap that still records would show something that moves. */
+function checkExportable(
+  bitmap: DirtyBitmap,
+  { writable, node }: { readonly writable: boolean; readonly node: BlockNode },
+): void {
+  const { name } = bitmap;
+  if (bitmap.busy) {
+    throw new RefusedError(
+      `Bitmap '${name}' is currently in use by another operation and cannot be used`,
+    );
+  }
+  if (bitmap.inconsistent) {
+    throw new RefusedError(`Bitmap '${name}' is inconsistent and cannot be used`);
+  }
+  if (!writable && !node.readOnly && bitmap.enabled) {
+    throw new RefusedError(`Enabled bitmap '${name}' incompatible with readonly export`);
+  }
+}
+
+function orUnlimited(value: number): number {
+  return value === 0 ? Number.POSITIVE_INFINITY : value;
+}

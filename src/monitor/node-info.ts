@@ -1,0 +1,75 @@
+import { writeJson } from '../../protocol/qmp/json-writer.ts';
+import type { Qmp } from '../../protocol/qmp/schema.ts';
+import type { DirtyBitmap } from '../bitmap/dirty-bitmap.ts';
+import { FileNode } from '../block/file-node.ts';
+import { NbdNode } from '../block/nbd-node.ts';
+import type { BlockNode } from '../block/node.ts';
+import type { NodeOptions } from '../block/open-node.ts';
+import { formatAddress } from '../net/address.ts';
+
+/** A node as `query-named-block-nodes` shows it. */
+const UNLIMITED = { bps: 0, bps_rd: 0, bps_wr: 0, iops: 0, iops_rd: 0, iops_wr: 0 } as const;
+
+/** Drivers whose name in QMP is not our own. */
+const DRIVER_NAMES: Record<string, string> = { memory: 'x-memory', 'mirror-top': 'mirror_top' };
+
+export function describeNode(
+  node: BlockNode,
+  options: NodeOptions | undefined,
+): Qmp<'BlockDeviceInfo'> {
+  const drv = DRIVER_NAMES[node.driver] ?? node.driver;
+  const file = filenameOf(node, options);
+  return {
+    ...UNLIMITED,
+    file,
+    'node-name': node.name,
+    ro: node.readOnly,
+    drv,
+    backing_file_depth: 0,
+    encrypted: false,
+    detect_zeroes: node instanceof FileNode ? (options?.['detect-zeroes'] ?? 'off') : 'off',
+    image: { filename: file, format: drv, 'virtual-size': node.size, 'dirty-flag': false },
+    cache: {
+      writeback: true,
+      direct: options?.cache?.direct ?? false,
+      'no-flush': options?.cache?.['no-flush'] ?? false,
+    },
+    write_threshold: 0,
+    // Newest first; without any the member is absent.
+    'dirty-bitmaps':
+      node.bitmaps.length === 0 ? undefined : node.bitmaps.map(describeBitmap).reverse(),
+  };
+}
+
+function describeBitmap(bitmap: DirtyBitmap): Qmp<'BlockDirtyInfo'> {
+  return {
+    name: bitmap.name,
+    count: bitmap.count,
+    granularity: bitmap.granularity,
+    recording: bitmap.enabled,
+    busy: bitmap.busy,
+    persistent: false,
+    inconsistent: bitmap.inconsistent || undefined,
+  };
+}
+
+/** A file's name, also through a filter or a window on all of it; else the options as JSON. */
+function filenameOf(node: BlockNode, options: NodeOptions | undefined): string {
+  if (node instanceof FileNode) return node.filename;
+  if (node instanceof NbdNode) return uriOf(node);
+  if (options === undefined || isPlainRaw(options)) {
+    return node.child === undefined ? node.name : filenameOf(node.child, undefined);
+  }
+  return `json:${writeJson({ ...options, 'node-name': undefined })}`;
+}
+
+function isPlainRaw(options: NodeOptions): boolean {
+  return options.driver === 'raw' && !options.offset && options.size === undefined;
+}
+
+/** As QEMU writes it: `nbd://HOST:PORT/EXPORT`, `nbd+unix:///EXPORT?socket=PATH`. */
+function uriOf({ address, exportName }: NbdNode): string {
+  const name = encodeURI(exportName);
+  if (address.type === 'unix') return `nbd+unix:///${name}?socket=${encodeURI(address.path)}`;
+  return `nbd://${formatAddress(address)}/${name}`;
+}

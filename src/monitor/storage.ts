@@ -1,0 +1,37 @@
+import { BlockGraph } from '../block/graph.ts';
+import { NodeStore } from '../block/node-store.ts';
+import type { NodeHost } from '../block/open-node.ts';
+import { JobRegistry } from '../job/registry.ts';
+import { EventBus } from './event-bus.ts';
+import { NbdService } from './nbd-service.ts';
+
+/** All that commands act on: one set of nodes, jobs and exports, and the events they cause. */
+export class Storage {
+  readonly events: EventBus;
+  readonly graph = new BlockGraph();
+  readonly nodes: NodeStore;
+  readonly jobs: JobRegistry;
+  readonly nbd: NbdService;
+
+  constructor(host: NodeHost) {
+    const { clock, log } = host;
+    const { graph } = this;
+    this.events = new EventBus(clock);
+    this.nodes = new NodeStore(graph, host);
+    this.jobs = new JobRegistry({
+      clock,
+      log,
+      onEvent: ({ name, data }) => this.events.emit(name, data),
+    });
+    this.nbd = new NbdService({ graph, clock, log, events: this.events });
+  }
+
+  /** The end: jobs are cancelled while clients are answered and go, then nodes are closed. */
+  async close(): Promise<void> {
+    const stopped = this.nbd.server === undefined ? undefined : this.nbd.stop();
+    // A client's write can wait for a target that only a cancelled job lets go of.
+    await this.jobs.cancelAll();
+    await stopped;
+    await this.nodes.closeAll();
+  }
+}

@@ -1,0 +1,19 @@
+import { RefusedError } from '../util/errors.ts';
+import type { SocketAddress, UnixAddress } from './address.ts';
+
+/** An address in which the port is text, as QMP and QEMU's command line have it. */
+export type TextAddress =
+  | UnixAddress
+  | { readonly type: 'inet'; readonly host: string; readonly port: string };
+
+const PORT_MAX = 65_535;
+
+/** Throws `RefusedError` when the port is none. */
+export function fromTextAddress(address: TextAddress): SocketAddress {
+  if (address.type === 'unix') return { type: 'unix', path: address.path };
+  const { host, port } = address;
+  if (!/^\d{1,5}$/.test(port) || Number(port) > PORT_MAX) {
+    throw new RefusedError(`Invalid port '${port}' of host '${host}': expected 0 to ${PORT_MAX}`);
+  }
+  return { type: 'inet', host, port: Number(port) };
+}

@@ -1,0 +1,89 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect } from 'vitest';
+import { makeMonitorRig } from './monitor-rig.ts';
+import { currentScope, startQsd, tempDir } from './peers.ts';
+import { type Message, QmpPeer } from './qmp-peer.ts';
+
+/** One thing to send to both, and what to think of the answers. */
+export interface Step {
+  /** A command with its arguments, or raw text. `$D` stands for the peer's own directory. */
+  readonly send: readonly [command: string, given?: object] | string;
+  /** We answer something else on purpose. */
+  readonly differs?: { readonly because: string; readonly ours: unknown };
+  /** Waits, on both sides, until this event has come. */
+  readonly until?: readonly [event: string, data: object];
+}
+
+/**
+ * Runs a script against qemu-storage-daemon and against us, and expects the same replies and the
+ * same events in the same order. Each gets a directory with `a.img` and `b.img` of 1 MiB.
+ */
+export async function expectSameConversation(steps: readonly Step[]): Promise<void> {
+  const theirs = await makeDirectory();
+  const { qmp } = await startQsd([]);
+  const them = await QmpPeer.connect(qmp);
+  const our = await makeDirectory();
+  const us = await connectToUs(our);
+  for (const peer of [them, us]) await peer.execute('qmp_capabilities');
+  for (const step of steps) {
+    const expected = normalise(await ask(them, step, theirs), theirs);
+    const actual = normalise(await ask(us, step, our), our);
+    const label = JSON.stringify(step.send);
+    if (step.differs === undefined) expect(actual, label).toEqual(expected);
+    else {
+      expect(actual, label).toEqual(step.differs.ours);
+      expect(actual, `${label} no longer differs`).not.toEqual(expected);
+    }
+  }
+  const events = (peer: QmpPeer) => peer.events.map((event) => normalise(event, ''));
+  expect(events(us)).toEqual(events(them));
+  us.close();
+  them.close();
+}
+
+async function connectToUs(directory: string): Promise<QmpPeer> {
+  const rig = makeMonitorRig();
+  currentScope().onClose(() => rig.close());
+  const path = join(directory, 'qmp.sock');
+  await rig.monitor.listen({ type: 'unix', path });
+  return QmpPeer.connect(path);
+}
+
+async function makeDirectory(): Promise<string> {
+  const directory = await tempDir();
+  for (const name of ['a.img', 'b.img']) {
+    // All data: which holes are copied is no matter of protocol.
+    await writeFile(join(directory, name), Buffer.alloc(1 << 20, name));
+  }
+  return directory;
+}
+
+async function ask(peer: QmpPeer, step: Step, directory: string): Promise<Message> {
+  const { send, until } = step;
+  const message =
+    typeof send === 'string'
+      ? `${send}\n`
+      : JSON.stringify({ execute: send[0], arguments: send[1] });
+  peer.send(message.replaceAll('$D', directory));
+  const reply = await peer.reply();
+  if (until !== undefined) {
+    const wanted = Object.entries(until[1]);
+    await peer.event(until[0], (data) => wanted.every(([key, value]) => data[key] === value));
+  }
+  return reply;
+}
+
+/** What may differ from run to run, and what we have and QEMU 7.2 has not. */
+function normalise(value: unknown, directory: string): unknown {
+  if (Array.isArray(value)) return value.map((item) => normalise(item, directory));
+  if (typeof value === 'object' && value !== null) {
+    const members = Object.entries(value).filter(([key]) => !PRIVATE.has(key) && !/^x-/.test(key));
+    return Object.fromEntries(members.map(([key, item]) => [key, normalise(item, directory)]));
+  }
+  if (typeof value !== 'string' || directory === '') return value;
+  return value.replaceAll(directory, '$D').replace(/^#block\d+$/, '#block');
+}
+
+/** `actively-synced` came with 8.2. */
+const PRIVATE = new Set(['timestamp', 'actual-size', 'actively-synced']);

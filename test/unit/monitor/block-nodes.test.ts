@@ -1,0 +1,94 @@
+import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { type MonitorRig, makeMonitorRig } from '../../support/monitor-rig.ts';
+
+describe('block nodes', () => {
+  let rig: MonitorRig;
+  let directory: string;
+  let filename: string;
+  beforeEach(() => {
+    rig = makeMonitorRig();
+    directory = mkdtempSync(join(tmpdir(), 'nbd-mirror-nodes-'));
+    filename = join(directory, 'disk.img');
+    writeFileSync(filename, '');
+    truncateSync(filename, 1 << 20);
+  });
+  afterEach(async () => {
+    await rig.close();
+    rmSync(directory, { recursive: true, force: true });
+  });
+  const names = () => rig.storage.graph.nodes().map(({ name }) => name);
+  const file = () => ({ driver: 'file', filename }) as const;
+
+  it('take their inline children with them when they go', async () => {
+    await rig.dispatcher.call('blockdev-add', {
+      driver: 'raw',
+      'node-name': 'r',
+      'read-only': true,
+      file: { ...file(), 'node-name': 'f' },
+    });
+    expect(names()).toEqual(['f', 'r']);
+    expect(rig.storage.graph.find('f')!.readOnly).toBe(true);
+    const remove = (name: string) => rig.dispatcher.call('blockdev-del', { 'node-name': name });
+    await expect(remove('f')).rejects.toThrow('Node f is not owned by the monitor');
+    await remove('r');
+    expect(names()).toEqual([]);
+  });
+
+  it('leave nothing behind when they are refused', async () => {
+    const add = rig.dispatcher.call('blockdev-add', {
+      driver: 'raw',
+      'node-name': 'r',
+      file: file(),
+      size: 513,
+    });
+    await expect(add).rejects.toThrow('Specified size is not multiple of 512');
+    expect(names()).toEqual([]);
+    // Neither the name nor the lock on the file is taken.
+    await rig.dispatcher.call('blockdev-add', { ...file(), 'node-name': 'r' });
+  });
+
+  it('cannot be added twice at the same time', async () => {
+    const add = () => rig.dispatcher.call('blockdev-add', { ...file(), 'node-name': 'f' });
+    const results = await Promise.allSettled([add(), add()]);
+    expect(results.map(({ status }) => status)).toEqual(['fulfilled', 'rejected']);
+    expect(names()).toEqual(['f']);
+  });
+
+  it('refuse to go while somebody uses them', async () => {
+    await rig.dispatcher.call('blockdev-add', { ...file(), 'node-name': 'f' });
+    const { graph } = rig.storage;
+    const remove = () => rig.dispatcher.call('blockdev-del', { 'node-name': 'f' });
+    const use = graph.use(graph.find('f')!, 'export e0', { writable: true });
+    await expect(remove()).rejects.toThrow('Node f is in use');
+    use.release();
+    const unblock = graph.block(graph.find('f')!, 'because');
+    await expect(remove()).rejects.toThrow("Node 'f' is busy: because");
+    unblock();
+    await remove();
+  });
+
+  it('say which server cannot be reached', async () => {
+    const path = join(directory, 'nobody');
+    const add = rig.dispatcher.call('blockdev-add', {
+      driver: 'nbd',
+      'node-name': 'n',
+      server: { type: 'unix', path },
+    });
+    await expect(add).rejects.toThrow(/^Cannot open node "n": .*nobody/);
+    expect(names()).toEqual([]);
+  });
+
+  it('are shown by name, or as their options when they have none', async () => {
+    const options = { driver: 'raw', 'node-name': 'r', file: 'f', offset: 512 } as const;
+    await rig.dispatcher.call('blockdev-add', { ...file(), 'node-name': 'f' });
+    await rig.dispatcher.call('blockdev-add', options);
+    const shown = await rig.dispatcher.call('query-named-block-nodes');
+    expect(shown.map((node) => node.file)).toEqual([
+      'json:{"driver": "raw", "file": "f", "offset": 512}',
+      filename,
+    ]);
+  });
+});

@@ -1,0 +1,66 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { connect, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { type MonitorRig, makeMonitorRig } from '../../support/monitor-rig.ts';
+
+/** Sends `text` and ends; everything that comes back, line by line. */
+function talk(socket: Socket, text: string): Promise<unknown[]> {
+  return new Promise((resolve, reject) => {
+    let received = '';
+    socket.on('data', (data) => {
+      received += data;
+    });
+    socket.on('error', reject);
+    socket.on('close', () => {
+      const lines = received.split('\r\n');
+      resolve(lines.filter((line) => line !== '').map((line) => JSON.parse(line)));
+    });
+    socket.end(text);
+  });
+}
+
+describe('monitors', () => {
+  let directory: string;
+  let rig: MonitorRig;
+  beforeEach(() => {
+    rig = makeMonitorRig();
+    directory = mkdtempSync(join(tmpdir(), 'nbd-mirror-qmp-'));
+  });
+  afterEach(async () => {
+    await rig.close();
+    rmSync(directory, { recursive: true, force: true });
+  });
+
+  it('serve a Unix socket and a port at the same time', async () => {
+    const path = join(directory, 'qmp');
+    await rig.monitor.listen({ type: 'unix', path });
+    const tcp = await rig.monitor.listen({ type: 'inet', host: '127.0.0.1', port: 0 });
+    const port = tcp.type === 'inet' ? tcp.port : 0;
+    const script = '{"execute":"qmp_capabilities"}{"execute":"query-block-jobs","id":7}';
+    const expected = [{ QMP: expect.anything() }, { return: {} }, { return: [], id: 7 }];
+    expect(await talk(connect({ path }), script)).toEqual(expected);
+    expect(await talk(connect({ host: '127.0.0.1', port }), script)).toEqual(expected);
+  });
+
+  it.each(['0.0.0.0', '::', '192.0.2.1', 'example.org', '127.0.0.1.example.org'])(
+    'are not offered to the network: %s',
+    async (host) => {
+      await expect(rig.monitor.listen({ type: 'inet', host, port: 0 })).rejects.toThrow(
+        /^Cannot listen for QMP on .*:0: QMP has no passwords/,
+      );
+    },
+  );
+
+  it('answer "quit" and let clients go when they close', async () => {
+    const path = join(directory, 'qmp');
+    await rig.monitor.listen({ type: 'unix', path });
+    const socket = connect({ path });
+    const talked = talk(socket, '{"execute":"qmp_capabilities"}{"execute":"quit"}');
+    expect(await talked).toEqual([{ QMP: expect.anything() }, { return: {} }, { return: {} }]);
+    expect(rig.hasQuit()).toBe(true);
+    await rig.monitor.close();
+    await expect(talk(connect({ path }), '')).rejects.toThrow(/ENOENT|ECONNREFUSED/);
+  });
+});
