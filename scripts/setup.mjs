@@ -32,7 +32,9 @@ export function build() {
   mustRun(process.execPath, [compiler, '-p', 'tsconfig.build.json', '--noEmitOnError'], 'build');
 }
 
-/** The peers of the tests, from Debian packages; without them tests are skipped, so never an error. */
+/**
+ * The peers of the tests, from Debian packages; without them tests are skipped, so never an error.
+ */
 export function installPeers() {
   const missing = missingPackages();
   if (missing.length === 0) return;

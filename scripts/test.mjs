@@ -1,6 +1,6 @@
 /**
- * `npm test`: set up what is missing, then every test but the virtual machine's; `--vm` runs that one.
- * Other arguments go to vitest. The last line counts the tests.
+ * `npm test`: set up what is missing, then every test but the virtual machine's; `--vm` runs that
+ * one. Other arguments go to vitest. The last line counts the tests.
  */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';

@@ -1,7 +1,7 @@
 /**
- * Real peers for tests. `describePeers` runs its tests when every program is here and otherwise skips
- * them with a title that names the Debian packages to install. What a test starts or creates is gone
- * when the test has ended; what is started in `beforeAll` lasts until the end of the file.
+ * Real peers for tests. `describePeers` runs its tests when every program is here and otherwise
+ * skips them with a title that names the Debian packages to install. What a test starts or creates
+ * is gone when the test has ended; what is started in `beforeAll` lasts until the end of the file.
  */
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';

@@ -1,7 +1,8 @@
 /**
- * Foreign programs as tests and benchmarks use them: started, waited for, quoted when something goes
- * wrong, and gone afterwards. A `Scope` owns what was started in it. Two nets lie below: programs get
- * a parent-death signal where setpriv(1) exists, and whatever is left is killed when we exit.
+ * Foreign programs as tests and benchmarks use them: started, waited for, quoted when something
+ * goes wrong, and gone afterwards. A `Scope` owns what was started in it. Two nets lie below:
+ * programs get a parent-death signal where setpriv(1) exists, and whatever is left is killed when
+ * we exit.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
@@ -21,7 +22,9 @@ process.on('exit', () => {
   for (const child of alive) child.kill('SIGKILL');
 });
 
-/** What one can do with a program, whether it is our child or went into the background by itself. */
+/**
+ * What one can do with a program, whether it is our child or went into the background by itself.
+ */
 export interface StoppableProcess {
   readonly pid: number;
   readonly running: boolean;
@@ -110,7 +113,9 @@ export class RunningProcess implements StoppableProcess {
     if (this.running) this.#child.kill(name);
   }
 
-  /** Waits until `seen` says yes; fails with the program's output when it ends or takes too long. */
+  /**
+   * Waits until `seen` says yes; fails with the program's output when it ends or takes too long.
+   */
   async waitUntil(seen: () => boolean, what: string, timeoutMs = READY_MS): Promise<void> {
     const deadline = performance.now() + timeoutMs;
     while (!seen()) {

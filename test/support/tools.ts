@@ -1,4 +1,6 @@
-/** Which programs of other projects are here, and which Debian package brings those that are not. */
+/**
+ * Which programs of other projects are here, and which Debian package brings those that are not.
+ */
 import { accessSync, constants, readFileSync } from 'node:fs';
 import { delimiter, isAbsolute, join } from 'node:path';
 
