@@ -100,7 +100,7 @@ program
   .allowUnknownOption()
   .helpOption(false)
   .argument('[options...]')
-  .action(async (_options, command: Command) =>
+  .action(async (_words, _options, command: Command) =>
     (await import('./daemon-command.ts')).daemon(command.args),
   );
 

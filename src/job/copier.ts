@@ -1,12 +1,6 @@
-import { isZero } from '../block/detect-zeroes.ts';
+import { zeroRuns } from '../block/detect-zeroes.ts';
 import type { MirrorTop } from '../block/mirror-top.ts';
-import {
-  type BlockNode,
-  type DiskRange,
-  type Extent,
-  pieces,
-  ZERO_MAY_UNMAP,
-} from '../block/node.ts';
+import { type BlockNode, type DiskRange, type Extent, ZERO_MAY_UNMAP } from '../block/node.ts';
 import type { RangeHold } from '../block/range-lock.ts';
 import { BufferPool } from '../util/buffer-pool.ts';
 import { asBlockError, type BlockError } from '../util/errors.ts';
@@ -277,8 +271,7 @@ export class Copier {
 
   async #writeTarget(offset: number, data: Buffer): Promise<void> {
     const target = this.#target();
-    const runs = zeroRuns(data);
-    const writes = runs.map(async (run) => {
+    const writes = [...zeroRuns(data, ZERO_BLOCK_BYTES)].map(async (run) => {
       if (run.zero) await target.writeZeroes(offset + run.offset, run.length, ZERO_MAY_UNMAP);
       else
         await target.write(offset + run.offset, data.subarray(run.offset, run.offset + run.length));
@@ -288,16 +281,4 @@ export class Copier {
       if (result.status === 'rejected') throw new SideError('target', result.reason);
     }
   }
-}
-
-/** Splits data into runs that are zero and runs that are not, in whole blocks. */
-function zeroRuns(data: Buffer): { offset: number; length: number; zero: boolean }[] {
-  const runs: { offset: number; length: number; zero: boolean }[] = [];
-  for (const { offset, length } of pieces(0, data.length, ZERO_BLOCK_BYTES)) {
-    const zero = isZero(data.subarray(offset, offset + length));
-    const last = runs.at(-1);
-    if (last !== undefined && last.zero === zero) last.length += length;
-    else runs.push({ offset, length, zero });
-  }
-  return runs;
 }

@@ -1,0 +1,175 @@
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { makeImage, runNbdMirror } from '../support/nbd-mirror.ts';
+import { currentScope, tempDir } from '../support/peers.ts';
+
+/** Wrong use: one sentence on stderr that names the thing, exit code 1, nothing made or changed. */
+const MiB = 1 << 20;
+
+async function refusal(args: readonly string[], directory: string) {
+  const before = readdirSync(directory).sort();
+  const { code, stdout, stderr } = await runNbdMirror(args);
+  expect(readdirSync(directory).sort()).toEqual(before);
+  expect(code, stderr).toBe(1);
+  expect(stdout).toBe('');
+  return stderr;
+}
+
+/** One line, and no stack trace. */
+function expectSentence(stderr: string, ...parts: string[]): void {
+  expect(stderr.trim().split('\n'), stderr).toHaveLength(1);
+  for (const part of parts) expect(stderr).toContain(part);
+}
+
+describe('serve refuses', () => {
+  it('a source that is not there', async () => {
+    const directory = await tempDir();
+    const source = join(directory, 'no.raw');
+    const said = await refusal(['serve', '-s', source, '-k', join(directory, 's')], directory);
+    expectSentence(said, source, 'No such file or directory');
+  });
+
+  it('a source that is a directory', async () => {
+    const directory = await tempDir();
+    mkdirSync(join(directory, 'd'));
+    const source = join(directory, 'd');
+    const said = await refusal(['serve', '-s', source, '-k', join(directory, 's')], directory);
+    expectSentence(said, source);
+  });
+
+  it('a target that is not there', async () => {
+    const directory = await tempDir();
+    const source = join(directory, 'disk.raw');
+    await makeImage(source, MiB);
+    const uri = `nbd+unix:///?socket=${directory}/no.sock`;
+    const said = await refusal(
+      ['serve', '-s', source, '-t', uri, '-k', join(directory, 's')],
+      directory,
+    );
+    expectSentence(said, join(directory, 'no.sock'), 'there is no such socket');
+  });
+
+  it('a target of another size', async () => {
+    const directory = await tempDir();
+    const [source, target] = [join(directory, 'disk.raw'), join(directory, 'small.raw')];
+    await makeImage(source, MiB);
+    await makeImage(target, MiB / 2);
+    const said = await refusal(
+      ['serve', '-s', source, '-t', target, '-k', join(directory, 's')],
+      directory,
+    );
+    expectSentence(said, source, target, '1048576', '524288');
+  });
+
+  it('a port in use', async () => {
+    const directory = await tempDir();
+    const source = join(directory, 'disk.raw');
+    await makeImage(source, MiB);
+    const server = createServer();
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    currentScope().onClose(async () => void server.close());
+    const { port } = server.address() as { port: number };
+    const said = await refusal(['serve', '-s', source, '-p', String(port)], directory);
+    expectSentence(said, `127.0.0.1:${port}`, 'in use');
+  });
+
+  it('a source and a target that are the same file', async () => {
+    const directory = await tempDir();
+    const source = join(directory, 'disk.raw');
+    await makeImage(source, MiB);
+    const said = await refusal(
+      ['serve', '-s', source, '-t', source, '-k', join(directory, 's')],
+      directory,
+    );
+    expectSentence(said, source);
+  });
+
+  it.each([
+    [['--port', '70000'], 'port'],
+    [['--granularity', 'x'], 'size'],
+    [['--granularity', '1000', '-t', 'T'], 'granularity'],
+    [['--copy-mode', 'psychic'], 'psychic'],
+    [['--speed', '-1'], 'size'],
+    [['--prot', '1'], '--port'],
+    [['--qmp', 'nowhere'], 'unix:PATH'],
+    [['--qmp', 'tcp:0.0.0.0:4444'], 'loopback'],
+    [['--read-only', '-t', 'T'], 'read-only'],
+  ])('%j', async (args, part) => {
+    const directory = await tempDir();
+    const [source, target] = [join(directory, 'disk.raw'), join(directory, 'copy.raw')];
+    await makeImage(source, MiB);
+    await makeImage(target, MiB);
+    const given = args.map((word) => (word === 'T' ? target : word));
+    const said = await refusal(
+      ['serve', '-s', source, '-k', join(directory, 's'), ...given],
+      directory,
+    );
+    expect(said).toContain(part);
+    expect(said).not.toContain('    at ');
+  });
+});
+
+describe('copy refuses', () => {
+  it('a source that is not there, and makes no target', async () => {
+    const directory = await tempDir();
+    const source = join(directory, 'no.raw');
+    expectSentence(await refusal(['copy', source, join(directory, 'new')], directory), source);
+  });
+
+  it('a target that is too small', async () => {
+    const directory = await tempDir();
+    const [source, target] = [join(directory, 'disk.raw'), join(directory, 'small.raw')];
+    await makeImage(source, MiB);
+    await makeImage(target, 4096);
+    expectSentence(await refusal(['copy', source, target], directory), target, 'too small');
+  });
+
+  it('a target in a directory that is not there', async () => {
+    const directory = await tempDir();
+    const source = join(directory, 'disk.raw');
+    await makeImage(source, MiB);
+    const target = join(directory, 'no', 'copy');
+    expectSentence(await refusal(['copy', source, target], directory), target);
+  });
+
+  it('TLS, with a sentence', async () => {
+    const directory = await tempDir();
+    const said = await refusal(['copy', 'nbds://127.0.0.1/', join(directory, 'x')], directory);
+    expectSentence(said, 'nbds://127.0.0.1/', 'TLS');
+  });
+});
+
+describe('other commands refuse', () => {
+  it('a daemon that is not there', async () => {
+    const directory = await tempDir();
+    const said = await refusal(['status', '--qmp', `unix:${directory}/no.sock`], directory);
+    expectSentence(said, `${directory}/no.sock`);
+  });
+
+  it('a pid file of a process that runs, and leave it alone', async () => {
+    const directory = await tempDir();
+    const [source, pidFile] = [join(directory, 'disk.raw'), join(directory, 'pid')];
+    await makeImage(source, MiB);
+    writeFileSync(pidFile, `${process.pid}\n`);
+    const { code, stderr } = await runNbdMirror([
+      'serve',
+      '-s',
+      source,
+      '-k',
+      join(directory, 's'),
+      '-P',
+      pidFile,
+    ]);
+    expect(code).toBe(1);
+    expectSentence(stderr, pidFile, String(process.pid));
+    expect(existsSync(pidFile)).toBe(true);
+    expect(existsSync(join(directory, 's'))).toBe(false);
+  });
+
+  it('an unknown command, with the nearest one', async () => {
+    const directory = await tempDir();
+    expect(await refusal(['serv'], directory)).toContain('serve');
+  });
+});

@@ -1,0 +1,170 @@
+import { randomBytes } from 'node:crypto';
+import { existsSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { connectQmp, makeImage, runNbdMirror, startNbdMirror } from '../support/nbd-mirror.ts';
+import { tempDir } from '../support/peers.ts';
+
+/** Our commands with each other, as a user types them. */
+const MiB = 1 << 20;
+
+describe('copy', () => {
+  it('makes an equal, sparse file', async () => {
+    const directory = await tempDir();
+    const [source, target] = [join(directory, 'disk.raw'), join(directory, 'new.raw')];
+    const data = randomBytes(3 * MiB);
+    await makeImage(source, 256 * MiB, data);
+    const { code, stdout, stderr } = await runNbdMirror(['copy', source, target]);
+    expect([code, stdout, stderr]).toEqual([0, '', '']);
+    const copy = readFileSync(target);
+    expect(copy).toHaveLength(256 * MiB);
+    expect(copy.subarray(0, data.length).equals(data)).toBe(true);
+    expect(copy.subarray(data.length).equals(Buffer.alloc(256 * MiB - data.length))).toBe(true);
+    expect(statSync(target).blocks * 512).toBeLessThan(8 * MiB);
+  });
+
+  it('overwrites what a target has, and leaves what is behind the source alone', async () => {
+    const directory = await tempDir();
+    const [source, target] = [join(directory, 'disk.raw'), join(directory, 'old.raw')];
+    await makeImage(source, 2 * MiB, randomBytes(MiB));
+    const old = randomBytes(3 * MiB);
+    await makeImage(target, 3 * MiB, old);
+    expect((await runNbdMirror(['copy', source, target])).code).toBe(0);
+    const copy = readFileSync(target);
+    expect(copy.subarray(0, 2 * MiB).equals(readFileSync(source))).toBe(true);
+    expect(copy.subarray(2 * MiB).equals(old.subarray(2 * MiB))).toBe(true);
+  });
+
+  it('shows progress when asked', async () => {
+    const directory = await tempDir();
+    const source = join(directory, 'disk.raw');
+    await makeImage(source, 2 * MiB, randomBytes(2 * MiB));
+    const target = join(directory, 'new.raw');
+    const { stderr } = await runNbdMirror(['copy', '--progress', source, target]);
+    expect(stderr).toMatch(/copy: transferred .* of 2\.00 MiB/);
+    expect(stderr).toContain('copy: completed');
+  });
+});
+
+describe('serve with a target', () => {
+  it('mirrors to a receive, tells its state, and ends with 0 on SIGTERM', async () => {
+    const directory = await tempDir();
+    const path = (name: string) => join(directory, name);
+    await makeImage(path('disk.raw'), 8 * MiB, randomBytes(MiB));
+    await startNbdMirror(['receive', path('copy.raw'), '--size', '8M', '-k', path('copy.sock')], {
+      readySocket: path('copy.sock'),
+    });
+    const server = await startNbdMirror(
+      [
+        'serve',
+        '-s',
+        path('disk.raw'),
+        '-t',
+        `nbd+unix:///?socket=${path('copy.sock')}`,
+        '-k',
+        path('disk.sock'),
+        '--copy-mode',
+        'write-blocking',
+        '--qmp',
+        `unix:${path('qmp.sock')}`,
+        '--pid-file',
+        path('pid'),
+      ],
+      { readySocket: path('disk.sock') },
+    );
+    const qmp = `unix:${path('qmp.sock')}`;
+    const is = async (state: string) =>
+      (await runNbdMirror(['status', '--qmp', qmp, '--is', state])).code;
+    await expect.poll(() => is('synced'), { timeout: 20_000 }).toBe(0);
+    expect(readFileSync(path('pid'), 'utf8')).toBe(`${server.pid}\n`);
+    const { stdout } = await runNbdMirror(['status', '--qmp', qmp]);
+    expect(stdout).toMatch(
+      /^export export0: node source\nmirror mirror0: ready, write-blocking, act/,
+    );
+    expect(readFileSync(path('copy.raw')).equals(readFileSync(path('disk.raw')))).toBe(true);
+
+    const answer = await runNbdMirror(['qmp', '--qmp', qmp, 'job-pause', 'id=mirror0']);
+    expect(answer.stdout).toBe('{}\n');
+    expect(await is('ready')).toBe(0);
+    const wrong = await runNbdMirror(['qmp', '--qmp', qmp, 'job-pause', 'id=nope']);
+    expect([wrong.code, wrong.stderr]).toEqual([1, 'nbd-mirror: Job not found\n']);
+
+    process.kill(server.pid, 'SIGTERM');
+    expect(await server.exited).toBe(0);
+    expect(existsSync(path('pid'))).toBe(false);
+    expect(existsSync(path('disk.sock'))).toBe(false);
+    expect(existsSync(path('qmp.sock'))).toBe(false);
+  });
+
+  it('mirrors to two targets at once', async () => {
+    const directory = await tempDir();
+    const path = (name: string) => join(directory, name);
+    await makeImage(path('disk.raw'), 8 * MiB, randomBytes(MiB));
+    await makeImage(path('a.raw'), 8 * MiB);
+    await makeImage(path('b.raw'), 8 * MiB, randomBytes(8 * MiB));
+    await startNbdMirror(
+      [
+        'serve',
+        '-s',
+        path('disk.raw'),
+        '-t',
+        path('a.raw'),
+        path('b.raw'),
+        '-k',
+        path('disk.sock'),
+        '--qmp',
+        `unix:${path('qmp.sock')}`,
+      ],
+      { readySocket: path('disk.sock') },
+    );
+    const qmp = await connectQmp(path('qmp.sock'));
+    await expect
+      .poll(async () =>
+        (await qmp.execute('query-block-jobs')).map((job: { ready: boolean }) => job.ready),
+      )
+      .toEqual([true, true]);
+    const writer = await runNbdMirror([
+      'copy',
+      path('b.raw'),
+      `nbd+unix:///?socket=${path('disk.sock')}`,
+    ]);
+    expect(writer.stderr).toBe('');
+    for (const job of ['mirror0', 'mirror1']) {
+      await qmp.execute('block-job-cancel', { device: job });
+      await qmp.event('BLOCK_JOB_COMPLETED', { device: job });
+    }
+    const disk = readFileSync(path('disk.raw'));
+    expect(readFileSync(path('a.raw')).equals(disk)).toBe(true);
+    expect(readFileSync(path('b.raw')).equals(disk)).toBe(true);
+  });
+});
+
+describe('demo', () => {
+  it('--once mirrors, compares and ends with 0', async () => {
+    const { code, stdout, stderr } = await runNbdMirror(['demo', '--once']);
+    expect([code, stderr.match(/failed|error/i)]).toEqual([0, null]);
+    expect(stdout).toContain('source and target are equal');
+  });
+
+  it('ends with 0 on Ctrl-C', async () => {
+    const demo = await startNbdMirror(['demo'], { readyLine: /mirror0: ready/ });
+    process.kill(demo.pid, 'SIGINT');
+    expect(await demo.exited).toBe(0);
+  });
+});
+
+describe('help and version', () => {
+  it.each([['--help'], ['serve', '--help'], ['daemon', '--help'], ['help', 'copy']])(
+    '%s %s',
+    async (...args) => {
+      const { code, stdout } = await runNbdMirror(args.filter((word) => word !== undefined));
+      expect(code).toBe(0);
+      expect(stdout).toContain('nbd-mirror');
+    },
+  );
+
+  it('--version prints the version of the package', async () => {
+    const { version } = JSON.parse(readFileSync('package.json', 'utf8')) as { version: string };
+    expect((await runNbdMirror(['--version'])).stdout).toBe(`${version}\n`);
+  });
+});
