@@ -22,8 +22,8 @@ import {
  * (`cache.direct`, `bitmaps[0].name`), some only its last step, and an element of a list has no
  * name at all there.
  *
- * With `strings` the scalars come from a command line, where everything is text: `on` is true, `64K`
- * is a size.
+ * With `strings` the scalars come from a command line, where everything is text: `on` is true,
+ * `64K` is a size.
  */
 export interface CheckOptions {
   readonly strings?: boolean;

@@ -73,11 +73,16 @@ export interface OpenContext extends NodeHost {
 }
 
 /** Rejects with `BlockError` or `RefusedError`, whose sentence names what is in the way. */
-export function openNode(
+export async function openNode(
   name: string,
   options: NodeOptions,
   context: OpenContext,
 ): Promise<BlockNode> {
+  if (options['detect-zeroes'] === 'unmap' && options.discard !== 'unmap') {
+    throw new RefusedError(
+      'setting detect-zeroes to unmap is not allowed without setting discard operation to unmap',
+    );
+  }
   switch (options.driver) {
     case 'file':
     case 'host_device':

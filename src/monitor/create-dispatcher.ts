@@ -17,10 +17,11 @@ export function createDispatcher(
   options: {
     /** Our own version: `package` of query-version. */
     readonly packageVersion: string;
+    /** Somebody has said `quit`, and has been answered. */
     readonly onQuit: () => void;
   },
 ): Dispatcher {
-  const { graph, nodes, jobs, nbd, events } = storage;
+  const { clock, graph, nodes, jobs, nbd, events } = storage;
   const version: Version = {
     qemu: QEMU_VERSION,
     package: `nbd-mirror ${options.packageVersion}`,
@@ -29,7 +30,7 @@ export function createDispatcher(
     version,
     subscribe: (listener) => events.subscribe(listener),
     handlers: {
-      ...controlCommands({ version, onQuit: options.onQuit }),
+      ...controlCommands({ version, clock, onQuit: options.onQuit }),
       ...blockCommands(graph, nodes),
       ...bitmapCommands(graph),
       ...exportCommands(graph, nbd),

@@ -30,6 +30,7 @@ export interface NewExport {
   readonly node: BlockNode;
   readonly writable: boolean;
   readonly bitmaps: readonly DirtyBitmap[];
+  readonly allocationDepth: boolean;
 }
 
 interface Held {
@@ -109,7 +110,7 @@ export class NbdService {
   }
 
   addExport(options: NewExport): void {
-    const { id, name, description, node, writable, bitmaps } = options;
+    const { id, name, description, node, writable, bitmaps, allocationDepth } = options;
     this.assertFree(id);
     if (writable && node.readOnly) {
       throw new RefusedError('Cannot export read-only node as writable');
@@ -122,20 +123,26 @@ export class NbdService {
     if (Buffer.byteLength(name) > NBD_NAME_BYTES_MAX) {
       throw new RefusedError(`export name '${name}' too long`);
     }
-    for (const bitmap of bitmaps) checkExportable(bitmap, { writable, node });
     const use = this.#graph.use(node, `export ${id}`, { writable });
+    const busy: DirtyBitmap[] = [];
     try {
+      for (const bitmap of bitmaps) {
+        checkExportable(bitmap, { writable, node });
+        bitmap.busy = true;
+        busy.push(bitmap);
+      }
       const exported = server.addExport({
         id,
         name,
         writable,
         use,
         bitmaps,
+        allocationDepth,
         ...(description !== undefined && { description }),
       });
-      for (const bitmap of bitmaps) bitmap.busy = true;
       this.#held.set(id, { exported, nodeName: node.name, bitmaps });
     } catch (error) {
+      for (const bitmap of busy) bitmap.busy = false;
       use.release();
       throw error;
     }

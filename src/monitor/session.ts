@@ -52,6 +52,7 @@ export class QmpSession {
   #busy = false;
   #negotiated = false;
   #peerEnded = false;
+  #ended = false;
 
   constructor(connection: MonitorConnection, options: SessionOptions) {
     this.#connection = connection;
@@ -86,6 +87,7 @@ export class QmpSession {
 
   /** Sends what is unsent and ends. */
   end(): void {
+    this.#ended = true;
     this.#connection.end();
   }
 
@@ -102,7 +104,7 @@ export class QmpSession {
       this.#send(await this.#answer(input));
     }
     this.#busy = false;
-    if (this.#peerEnded) this.#connection.end();
+    if (this.#peerEnded) this.end();
     else this.#connection.resume();
   }
 
@@ -135,7 +137,7 @@ export class QmpSession {
   }
 
   #write(line: Buffer): void {
-    if (this.#connection.isClosed) return;
+    if (this.#ended || this.#connection.isClosed) return;
     if (this.#connection.unsentBytes <= QMP_UNSENT_BYTES_MAX) {
       this.#connection.write(line);
       return;

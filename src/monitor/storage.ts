@@ -2,11 +2,13 @@ import { BlockGraph } from '../block/graph.ts';
 import { NodeStore } from '../block/node-store.ts';
 import type { NodeHost } from '../block/open-node.ts';
 import { JobRegistry } from '../job/registry.ts';
+import type { Clock } from '../util/clock.ts';
 import { EventBus } from './event-bus.ts';
 import { NbdService } from './nbd-service.ts';
 
 /** All that commands act on: one set of nodes, jobs and exports, and the events they cause. */
 export class Storage {
+  readonly clock: Clock;
   readonly events: EventBus;
   readonly graph = new BlockGraph();
   readonly nodes: NodeStore;
@@ -16,6 +18,7 @@ export class Storage {
   constructor(host: NodeHost) {
     const { clock, log } = host;
     const { graph } = this;
+    this.clock = clock;
     this.events = new EventBus(clock);
     this.nodes = new NodeStore(graph, host);
     this.jobs = new JobRegistry({

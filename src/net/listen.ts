@@ -1,5 +1,6 @@
-import { lstatSync, unlinkSync } from 'node:fs';
+import { existsSync, lstatSync, unlinkSync } from 'node:fs';
 import { type AddressInfo, connect, createServer, type Server, Socket } from 'node:net';
+import { dirname } from 'node:path';
 import { UsageError } from '../util/errors.ts';
 import { formatAddress, reasonOf, type SocketAddress } from './address.ts';
 import { Connection } from './connection.ts';
@@ -56,9 +57,16 @@ export async function listen(address: SocketAddress, options: ListenOptions): Pr
     if (code === 'EADDRINUSE' && address.type === 'unix' && (await removeStale(address.path))) {
       return listen(address, options);
     }
-    const reason = reasonOf(error as NodeJS.ErrnoException);
+    const reason = whyNot(error as NodeJS.ErrnoException, address);
     throw new UsageError(`Cannot listen on ${formatAddress(address)}: ${reason}`, { cause: error });
   }
+}
+
+/** Node reports EACCES for a Unix socket whose directory does not exist. */
+function whyNot(error: NodeJS.ErrnoException, address: SocketAddress): string {
+  const directory = address.type === 'unix' ? dirname(address.path) : '.';
+  if (error.code === 'EACCES' && !existsSync(directory)) return `there is no ${directory}`;
+  return reasonOf(error);
 }
 
 function tryListen(address: SocketAddress, options: ListenOptions): Promise<Listener> {

@@ -99,6 +99,8 @@ export const NBD_OPTION_SWALLOW_BYTES_MAX = 1 * MiB;
 export const QMP_SESSIONS_MAX = 64;
 /** Time for QMP clients to take what is unsent when the process ends. */
 export const QMP_GOODBYE_MS_MAX = 1000;
+/** Granules of a dirty bitmap: a disk of 128 TiB in pieces of 512 bytes. */
+export const BITMAP_GRANULES_MAX = 2 ** 38;
 /** Name of a dirty bitmap, as QEMU. */
 export const BITMAP_NAME_BYTES_MAX = 1023;
 /** Name of an export: the longest string that the protocol allows. */

@@ -141,6 +141,7 @@ describePeers('QMP as qemu-storage-daemon speaks it', ['qemu-storage-daemon'], (
         file('a', { 'node-name': '' }),
         file('a', { 'node-name': 'x'.repeat(32) }),
         file('a', { driver: 'host_device' }),
+        file('a', { 'detect-zeroes': 'unmap' }),
         file('a'),
         file('a'),
         file('b', { 'node-name': 'a' }),
@@ -151,6 +152,15 @@ describePeers('QMP as qemu-storage-daemon speaks it', ['qemu-storage-daemon'], (
         raw('r0', { file: 'a', size: 100 }),
         raw('r0', { file: 'a', size: 512 }),
         raw('a', { file: 'a' }),
+        [
+          'blockdev-add',
+          {
+            driver: 'nbd',
+            'node-name': 'n',
+            server: { type: 'unix', path: '$D/nbd' },
+            'tls-creds': 't',
+          },
+        ],
         raw('r1', { file: { driver: 'file', filename: '$D/b.img' }, 'read-only': true }),
         ['blockdev-del', { 'node-name': 'a' }],
         ['blockdev-del', { 'node-name': 'zz' }],

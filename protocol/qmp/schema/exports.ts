@@ -10,11 +10,15 @@ export const EXPORT_TYPES = {
       id: 'str',
       'node-name': 'str',
       '*writable': 'bool',
-      '*writethrough': 'bool',
     },
     discriminator: 'type',
     branches: {
-      nbd: { '*name': 'str', '*description': 'str', '*bitmaps': ['BlockDirtyBitmapOrStr'] },
+      nbd: {
+        '*name': 'str',
+        '*description': 'str',
+        '*bitmaps': ['BlockDirtyBitmapOrStr'],
+        '*allocation-depth': 'bool',
+      },
     },
   },
   BlockExportInfo: {

@@ -4,7 +4,12 @@ import { DirtyBitmap } from '../../bitmap/dirty-bitmap.ts';
 import type { BlockGraph } from '../../block/graph.ts';
 import type { BlockNode } from '../../block/node.ts';
 import { RefusedError } from '../../util/errors.ts';
-import { BITMAP_NAME_BYTES_MAX, GRANULARITY_DEFAULT, GRANULARITY_MIN } from '../../util/limits.ts';
+import {
+  BITMAP_GRANULES_MAX,
+  BITMAP_NAME_BYTES_MAX,
+  GRANULARITY_DEFAULT,
+  GRANULARITY_MIN,
+} from '../../util/limits.ts';
 import type { Handlers } from '../handlers.ts';
 
 /** Dirty bitmaps: QEMU's checks in QEMU's order. */
@@ -71,6 +76,11 @@ function addBitmap(
   if (node.findBitmap(name) !== undefined) throw new RefusedError(`Bitmap already exists: ${name}`);
   if (Buffer.byteLength(name) > BITMAP_NAME_BYTES_MAX) {
     throw new RefusedError(`Bitmap name too long: ${name}`);
+  }
+  if (node.size / granularity > BITMAP_GRANULES_MAX) {
+    throw new RefusedError(
+      `Granularity ${granularity} is too small for node '${given.node}' of ${node.size} bytes`,
+    );
   }
   const enabled = !given.disabled;
   node.addBitmap(new DirtyBitmap({ name, size: node.size, granularity, enabled }));

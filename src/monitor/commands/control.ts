@@ -1,6 +1,7 @@
 import type { Version } from '../../../protocol/qmp/envelope.ts';
 import { commandInfo, schemaInfo } from '../../../protocol/qmp/introspection.ts';
 import type { CONTROL_COMMANDS } from '../../../protocol/qmp/schema/control.ts';
+import type { Clock } from '../../util/clock.ts';
 import type { Handlers } from '../handlers.ts';
 
 /** Who we are, what we understand, and the end. */
@@ -8,7 +9,8 @@ type ControlName = Exclude<keyof typeof CONTROL_COMMANDS, 'qmp_capabilities'>;
 
 export function controlCommands(options: {
   readonly version: Version;
-  /** Called once, when the reply to `quit` is on its way. */
+  readonly clock: Clock;
+  /** Called when the reply to `quit` is on its way. */
   readonly onQuit: () => void;
 }): Handlers<ControlName> {
   return {
@@ -16,7 +18,7 @@ export function controlCommands(options: {
     'query-commands': commandInfo,
     'query-qmp-schema': schemaInfo,
     quit: () => {
-      options.onQuit();
+      options.clock.defer(options.onQuit);
     },
   };
 }

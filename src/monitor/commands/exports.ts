@@ -76,6 +76,7 @@ function addExport(graph: BlockGraph, nbd: NbdService, given: Arguments<'block-e
     description,
     node,
     writable: given.writable ?? false,
+    allocationDepth: given['allocation-depth'] ?? false,
     bitmaps: (given.bitmaps ?? []).map((bitmap) => findBitmap(graph, node, bitmap)),
   });
 }
@@ -93,6 +94,7 @@ function addByDevice(graph: BlockGraph, nbd: NbdService, given: Arguments<'nbd-s
     description,
     node,
     writable: (given.writable ?? false) && !node.readOnly,
+    allocationDepth: false,
     bitmaps: bitmap === undefined ? [] : [findBitmap(graph, node, bitmap)],
   });
 }

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { COMMANDS } from '../../../protocol/qmp/schema.ts';
+import { settle } from '../../support/fake-connection.ts';
 import { type MonitorRig, makeMonitorRig } from '../../support/monitor-rig.ts';
 
 describe('the dispatcher', () => {
@@ -36,6 +37,7 @@ describe('the dispatcher', () => {
   it('quits when told to', async () => {
     expect(rig.hasQuit()).toBe(false);
     await rig.dispatcher.call('quit');
+    await settle();
     expect(rig.hasQuit()).toBe(true);
   });
 });

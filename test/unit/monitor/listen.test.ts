@@ -53,6 +53,13 @@ describe('monitors', () => {
     },
   );
 
+  it('say what is missing where they cannot listen', async () => {
+    const path = join(directory, 'nowhere', 'qmp');
+    await expect(rig.monitor.listen({ type: 'unix', path })).rejects.toThrow(
+      `Cannot listen on unix:${path}: there is no ${join(directory, 'nowhere')}`,
+    );
+  });
+
   it('answer "quit" and let clients go when they close', async () => {
     const path = join(directory, 'qmp');
     await rig.monitor.listen({ type: 'unix', path });

@@ -1,0 +1,81 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { type MonitorRig, makeMonitorRig } from '../../support/monitor-rig.ts';
+
+describe('exports', () => {
+  let rig: MonitorRig;
+  beforeEach(async () => {
+    rig = makeMonitorRig();
+    await rig.dispatcher.call('blockdev-add', {
+      driver: 'x-memory',
+      'node-name': 'disk',
+      size: 1 << 20,
+    });
+    const addr = { type: 'inet', data: { host: '127.0.0.1', port: '0' } } as const;
+    await rig.dispatcher.call('nbd-server-start', { addr });
+    for (const name of ['b0', 'b1']) {
+      const given = { node: 'disk', name, disabled: true };
+      await rig.dispatcher.call('block-dirty-bitmap-add', given);
+    }
+  });
+  afterEach(() => rig.close());
+
+  const add = (id: string, ...bitmaps: string[]) =>
+    rig.dispatcher.call('block-export-add', { type: 'nbd', id, 'node-name': 'disk', bitmaps });
+  const disk = () => rig.storage.graph.find('disk')!;
+  const busy = () => disk().bitmaps.map((bitmap) => bitmap.busy);
+  const users = () => rig.storage.graph.usersOf(disk()).map(({ user }) => user);
+
+  it('hold their node and their bitmaps until they are gone', async () => {
+    await add('e0', 'b0');
+    expect(users()).toEqual(['export e0']);
+    expect(busy()).toEqual([true, false]);
+    await rig.dispatcher.call('block-export-del', { id: 'e0' });
+    expect(users()).toEqual([]);
+    expect(busy()).toEqual([false, false]);
+    expect(rig.events).toEqual([{ event: 'BLOCK_EXPORT_DELETED', data: { id: 'e0' } }]);
+  });
+
+  it.each([
+    [['b0', 'none'], "Bitmap 'none' is not found"],
+    [['b0', 'b0'], "Bitmap 'b0' is currently in use by another operation and cannot be used"],
+  ])('with bitmaps %o are refused and leave nothing behind', async (bitmaps, desc) => {
+    await expect(add('e0', ...bitmaps)).rejects.toThrow(desc);
+    expect(users()).toEqual([]);
+    expect(busy()).toEqual([false, false]);
+    await add('e0', 'b0', 'b1');
+  });
+
+  it('cannot be written to while their node is the target of a mirror', async () => {
+    await rig.dispatcher.call('blockdev-add', {
+      driver: 'x-memory',
+      'node-name': 'source',
+      size: 1 << 20,
+    });
+    const mirror = { 'job-id': 'm0', device: 'source', target: 'disk', sync: 'none' } as const;
+    await rig.dispatcher.call('blockdev-mirror', mirror);
+    const given = { type: 'nbd', id: 'e0', 'node-name': 'disk', writable: true } as const;
+    await expect(rig.dispatcher.call('block-export-add', given)).rejects.toThrow(
+      "Node 'disk' is busy: block device is in use by block job: mirror",
+    );
+    await rig.dispatcher.call('block-export-add', { ...given, writable: false });
+  });
+
+  it('go with the server, and a new one can start', async () => {
+    await add('e0');
+    await rig.dispatcher.call('nbd-server-stop');
+    expect(await rig.dispatcher.call('query-block-exports')).toEqual([]);
+    await expect(add('e0')).rejects.toThrow('NBD server not running');
+    const addr = { type: 'inet', data: { host: '127.0.0.1', port: '0' } } as const;
+    const start = () => rig.dispatcher.call('nbd-server-start', { addr });
+    const results = await Promise.allSettled([start(), start()]);
+    expect(results.map(({ status }) => status)).toEqual(['fulfilled', 'rejected']);
+  });
+
+  it.each(['', 'http', '-1', '65536', '1e3'])('cannot be offered on port "%s"', async (port) => {
+    await rig.dispatcher.call('nbd-server-stop');
+    const addr = { type: 'inet', data: { host: '127.0.0.1', port } } as const;
+    await expect(rig.dispatcher.call('nbd-server-start', { addr })).rejects.toThrow(
+      `Invalid port '${port}' of host '127.0.0.1'`,
+    );
+  });
+});
