@@ -45,6 +45,8 @@ export class BlockGraph {
   readonly #nodes = new Map<string, BlockNode>();
   readonly #uses = new Set<Use>();
   readonly #blockers = new Set<Blocker>();
+  /** Nodes that were put on others with `insertFilter`. */
+  readonly #filters = new Set<BlockNode>();
   #nextName = 0;
 
   /** Nodes in the order in which they were added. */
@@ -67,6 +69,7 @@ export class BlockGraph {
     assert(this.#nodes.get(node.name) === node, 'the node is in the graph');
     assert(this.usersOf(node).length === 0, `nobody uses ${node.name}`);
     this.#nodes.delete(node.name);
+    this.#filters.delete(node);
   }
 
   /** A free node name of the form QEMU uses for anonymous nodes: `#block123`. */
@@ -77,8 +80,22 @@ export class BlockGraph {
     }
   }
 
+  /**
+   * A use of the node, through whatever filters sit on it: an export that is added to a disk while
+   * it is mirrored must not write behind the mirror's back.
+   */
   use(node: BlockNode, user: string, options: { writable: boolean }): NodeUse {
-    return new Use(this.#uses, node, user, options.writable);
+    return new Use(this.#uses, this.#topOf(node), user, options.writable);
+  }
+
+  /** A filter's use of the node that it will sit on. */
+  useForFilter(node: BlockNode, filterName: string): NodeUse {
+    return new Use(this.#uses, node, `node ${filterName}`, true);
+  }
+
+  #topOf(node: BlockNode): BlockNode {
+    const filter = [...this.#filters].find(({ child }) => child === node);
+    return filter === undefined ? node : this.#topOf(filter);
   }
 
   usersOf(node: BlockNode): readonly NodeUse[] {
@@ -89,6 +106,7 @@ export class BlockGraph {
   insertFilter(filter: BlockNode, below: BlockNode): void {
     assert(filter.child === below, 'the filter sits on the node');
     this.add(filter);
+    this.#filters.add(filter);
     this.replace(below, filter, `node ${filter.name}`);
   }
 

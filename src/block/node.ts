@@ -60,7 +60,7 @@ export abstract class BlockNode {
   abstract readonly readOnly: boolean;
   abstract readonly limits: BlockLimits;
   abstract readonly features: BlockFeatures;
-  /** The node this filter passes to; undefined for a disk. */
+  /** The node that requests are passed to, as they are or moved; undefined for a disk. */
   get child(): BlockNode | undefined {
     return undefined;
   }

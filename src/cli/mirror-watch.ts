@@ -18,7 +18,7 @@ export class MirrorWatch {
   constructor(daemon: Daemon) {
     this.#daemon = daemon;
     this.#stopEvents = daemon.dispatcher.onEvent(({ event, data }) => {
-      const text = describe(event, data as Record<string, unknown>);
+      const text = this.#describe(event, data as Record<string, unknown>);
       if (text !== undefined) this.line.print(text);
     });
     void this.#loop();
@@ -49,25 +49,36 @@ export class MirrorWatch {
       dirtyBytes: job['x-dirty-bytes'],
       bytesPerSecond: job['x-copy-rate'],
       status: job['actively-synced'] ? 'actively synced' : job.status,
-      elapsedSeconds: (performance.now() - this.#startMs) / 1000,
+      elapsedSeconds: this.#elapsedSeconds(),
     });
   }
-}
 
-/** What an operator wants to see as a line that stays. */
-function describe(event: string, data: Record<string, unknown>): string | undefined {
-  switch (event) {
-    case 'BLOCK_JOB_READY':
-      return `${data.device}: ready`;
-    case 'BLOCK_JOB_ERROR':
-      return `${data.device}: ${data['x-reason']} (${data.action})`;
-    case 'BLOCK_JOB_CANCELLED':
-      return `${data.device}: cancelled`;
-    case 'BLOCK_JOB_COMPLETED':
-      return data.error === undefined
-        ? `${data.device}: completed`
-        : `${data.device}: failed: ${data.error}`;
-    default:
-      return undefined;
+  /** What an operator wants to see as a line that stays. */
+  #describe(event: string, data: Record<string, unknown>): string | undefined {
+    switch (event) {
+      case 'BLOCK_JOB_READY':
+        return `${data['device']}: ready`;
+      case 'BLOCK_JOB_ERROR':
+        return `${data['device']}: ${data['x-reason']} (${data['action']})`;
+      case 'BLOCK_JOB_CANCELLED':
+        return `${data['device']}: cancelled`;
+      case 'BLOCK_JOB_COMPLETED':
+        if (data['error'] !== undefined) return `${data['device']}: failed: ${data['error']}`;
+        return progressText({
+          id: String(data['device']),
+          transferredBytes: Number(data['offset']),
+          totalBytes: Number(data['len']),
+          dirtyBytes: 0,
+          bytesPerSecond: 0,
+          status: 'completed',
+          elapsedSeconds: this.#elapsedSeconds(),
+        });
+      default:
+        return undefined;
+    }
+  }
+
+  #elapsedSeconds(): number {
+    return (performance.now() - this.#startMs) / 1000;
   }
 }

@@ -49,10 +49,10 @@ export async function serve(options: ServeOptions): Promise<void> {
     for (const [index, target] of targets.entries()) {
       await addTarget(daemon, `target${index}`, target, options.source);
     }
-    await addExport(daemon, options, 'source', !options.readOnly);
-    if (targets.length === 0) return;
-    watch = new MirrorWatch(daemon);
+    // Mirrors first: when one of them is refused, no client has seen the export.
+    if (targets.length > 0) watch = new MirrorWatch(daemon);
     for (const index of targets.keys()) await startMirror(daemon, index, options);
+    await addExport(daemon, options, 'source', !options.readOnly);
   }).finally(() => watch?.stop());
 }
 

@@ -79,7 +79,7 @@ export function startMirror(
   // No await from here on: the filter, the bitmap and the job appear together.
   if (callersBitmap === undefined) source.addBitmap(bitmap);
   bitmap.busy = true;
-  const sourceUse = graph.use(source, `node ${filterName}`, { writable: true });
+  const sourceUse = graph.useForFilter(source, filterName);
   const targetUse = graph.use(target, `job ${options.id}`, { writable: true });
   const top = new MirrorTop({
     name: filterName,

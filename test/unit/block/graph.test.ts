@@ -44,6 +44,15 @@ describe('block graph', () => {
     expect(graph.find('disk0')).toBeUndefined();
   });
 
+  it('gives later users the filter on a node, but not a window that somebody has on it', () => {
+    const window = new RawNode('window', graph.use(disk, 'node window', WRITABLE), { offset: 512 });
+    graph.add(window);
+    expect(graph.use(disk, 'export a', WRITABLE).node).toBe(disk);
+    const filter = new RawNode('filter', graph.useForFilter(disk, 'filter'));
+    graph.insertFilter(filter, disk);
+    expect(graph.use(disk, 'export b', WRITABLE).node).toBe(filter);
+  });
+
   it('puts a filter between a node and all its users, but not itself', () => {
     const uses = [graph.use(disk, 'export a', WRITABLE), graph.use(disk, 'export b', WRITABLE)];
     const below = graph.use(disk, 'node filter', WRITABLE);

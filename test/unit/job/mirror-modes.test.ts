@@ -1,5 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import { MemoryNode } from '../../../src/block/memory-node.ts';
 import { areEqual, contents, MirrorRig, pattern } from '../../support/mirror-rig.ts';
+import { ShakyNode } from '../../support/shaky-node.ts';
 
 const MiB = 1 << 20;
 
@@ -173,6 +175,56 @@ describe('a mirror of a sparse source', () => {
     const job = rig.mirror();
     await rig.ready();
     await expect.poll(() => job.activelySynced).toBe(true);
+    await rig.jobs.cancelAll();
+  });
+});
+
+describe('a use of the source that comes while it is mirrored', () => {
+  it('goes through the filter', async () => {
+    const rig = new MirrorRig({ size: MiB });
+    rig.mirror({ copyMode: 'write-blocking' });
+    await rig.ready();
+    const late = rig.graph.use(rig.source, 'export late', { writable: true });
+    await late.node.write(0, pattern(4096, 1));
+    expect(await areEqual(rig.source, rig.target)).toBe(true);
+    await rig.jobs.cancelAll();
+    expect(late.node).toBe(rig.source);
+  });
+});
+
+describe('several mirrors of one source', () => {
+  it('each see every write, and end one by one', async () => {
+    const rig = new MirrorRig({ size: MiB });
+    const second = new ShakyNode(new MemoryNode('second', { size: MiB }));
+    rig.graph.add(second);
+    const first = rig.mirror();
+    await rig.event('BLOCK_JOB_READY', (event) => event.data.device === 'mirror0');
+    const other = rig.mirror({
+      id: 'mirror1',
+      target: second,
+      filterNodeName: 'top1',
+      copyMode: 'write-blocking',
+    });
+    await rig.event('BLOCK_JOB_READY', (event) => event.data.device === 'mirror1');
+    await rig.client.node.write(0, pattern(4096, 1));
+    await expect.poll(() => areEqual(rig.source, rig.target)).toBe(true);
+    expect(await areEqual(rig.source, second)).toBe(true);
+    other.complete();
+    await other.ended;
+    await rig.client.node.write(8192, pattern(4096, 2));
+    await expect.poll(() => areEqual(second, rig.target)).toBe(true);
+    first.complete();
+    await first.ended;
+    expect(rig.client.node).toBe(rig.target);
+    expect(rig.graph.nodes().map((node) => node.name)).toEqual(['source', 'target', 'second']);
+  });
+
+  it('do not share a target', async () => {
+    const rig = new MirrorRig({ size: MiB });
+    rig.mirror();
+    expect(() => rig.mirror({ id: 'mirror1', filterNodeName: 'top1' })).toThrow(
+      "Node 'target' is busy: block device is in use by block job: mirror",
+    );
     await rig.jobs.cancelAll();
   });
 });

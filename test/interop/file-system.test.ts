@@ -1,0 +1,88 @@
+import { randomBytes } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, it } from 'vitest';
+import { makeImage, startExport } from '../support/nbd-mirror.ts';
+import {
+  currentScope,
+  describePeers,
+  startProcess,
+  startQemuNbd,
+  tempDir,
+} from '../support/peers.ts';
+import { mustRun, run } from '../support/process.ts';
+
+/**
+ * A real file system on our export, through nbdfuse and a loop device, while it is mirrored: the
+ * copy must pass e2fsck and hold the same files.
+ */
+const MiB = 1 << 20;
+const isRoot = process.getuid?.() === 0;
+
+/** Mounts a file by a loop device; returns how to undo it before the test's end. */
+async function mountLoop(file: string, mountPoint: string, options: string[] = []) {
+  const device = (await mustRun('losetup', ['--find', '--show', ...options, file])).trim();
+  currentScope().onClose(async () => void (await run('losetup', ['--detach', device])));
+  mkdirSync(mountPoint);
+  const flags = options.includes('--read-only') ? ['-o', 'ro,noload'] : [];
+  await mustRun('mount', [...flags, device, mountPoint]);
+  currentScope().onClose(async () => void (await run('umount', [mountPoint])));
+  return async () => {
+    await mustRun('umount', [mountPoint]);
+    await mustRun('losetup', ['--detach', device]);
+  };
+}
+
+const tools = ['nbdfuse', 'qemu-nbd', 'losetup', 'mkfs.ext4', 'e2fsck', 'mount'];
+
+describePeers(`ext4 on a mirrored export${isRoot ? '' : ' [needs root]'}`, tools, () => {
+  it.skipIf(!isRoot).each(['background', 'write-blocking'])(
+    'is whole on the target, %s',
+    async (mode) => {
+      const directory = await tempDir();
+      const path = (name: string) => join(directory, name);
+      await makeImage(path('disk.raw'), 128 * MiB);
+      await makeImage(path('copy.raw'), 128 * MiB);
+      const target = await startQemuNbd({ file: path('copy.raw') });
+      const { qmp, uri } = await startExport(path('disk.raw'), [
+        '--blockdev',
+        `driver=nbd,node-name=target,server.type=unix,server.path=${target.socket}`,
+      ]);
+      await qmp.execute('blockdev-mirror', {
+        'job-id': 'm',
+        device: 'source',
+        target: 'target',
+        sync: 'full',
+        'copy-mode': mode,
+      });
+
+      mkdirSync(path('fuse'));
+      const fuse = await startProcess('nbdfuse', [join(path('fuse'), 'disk'), uri]);
+      currentScope().onClose(async () => void (await run('fusermount3', ['-u', path('fuse')])));
+      await fuse.waitUntil(() => existsSync(join(path('fuse'), 'disk')), 'the fuse mount');
+      await mustRun('mkfs.ext4', ['-q', '-F', join(path('fuse'), 'disk')]);
+      const unmount = await mountLoop(join(path('fuse'), 'disk'), path('mnt'));
+
+      const files = new Map<string, Buffer>();
+      for (let n = 0; n < 20; n++) files.set(`file${n}`, randomBytes(1000 + n * 100_000));
+      for (const [name, data] of files) writeFileSync(join(path('mnt'), name), data);
+      rmSync(join(path('mnt'), 'file3'));
+      files.delete('file3');
+      files.set('file5', randomBytes(5_000_000));
+      writeFileSync(join(path('mnt'), 'file5'), files.get('file5')!);
+      await mustRun('fstrim', [path('mnt')]);
+      await unmount();
+
+      await qmp.event('BLOCK_JOB_READY');
+      await qmp.execute('block-job-cancel', { device: 'm' });
+      const end = await qmp.event('BLOCK_JOB_COMPLETED');
+      expect(end.data['error']).toBeUndefined();
+      await target.process.stop();
+      await mustRun('e2fsck', ['-fn', path('copy.raw')]);
+      await mountLoop(path('copy.raw'), path('check'), ['--read-only']);
+      for (const [name, data] of files) {
+        expect(readFileSync(join(path('check'), name)).equals(data), name).toBe(true);
+      }
+    },
+  );
+});
