@@ -8,6 +8,8 @@ import { JsonLexer, type Token } from './json-lexer.ts';
 export interface MessageLimits {
   /** Bytes of one value, without the blanks in it. */
   readonly messageBytesMax: number;
+  /** Brackets, commas, colons and scalars of one value. */
+  readonly tokensMax: number;
   readonly nestingMax: number;
 }
 
@@ -25,6 +27,7 @@ export class MessageStream {
   #braces = 0;
   #brackets = 0;
   #bytes = 0;
+  #tokens = 0;
 
   constructor(sink: MessageSink, limits: MessageLimits) {
     this.#sink = sink;
@@ -41,6 +44,7 @@ export class MessageStream {
 
   #onToken(token: Token, bytes: number): void {
     this.#bytes += bytes;
+    this.#tokens++;
     this.#count(token);
     const broken = this.#whyGiveUp(token);
     if (broken !== undefined) {
@@ -59,11 +63,12 @@ export class MessageStream {
   }
 
   #whyGiveUp(token: Token): string | undefined {
-    const { messageBytesMax, nestingMax } = this.#limits;
+    const { messageBytesMax, tokensMax, nestingMax } = this.#limits;
     if (token.type === 'stray') return `JSON parse error, stray '${token.text}'`;
     if (token.type === 'too long' || this.#bytes > messageBytesMax) {
       return 'JSON token size limit exceeded';
     }
+    if (this.#tokens > tokensMax) return 'JSON token count limit exceeded';
     if (this.#braces + this.#brackets > nestingMax) return 'JSON nesting depth limit exceeded';
     return undefined;
   }
@@ -93,5 +98,6 @@ export class MessageStream {
     this.#braces = 0;
     this.#brackets = 0;
     this.#bytes = 0;
+    this.#tokens = 0;
   }
 }

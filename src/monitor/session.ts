@@ -12,7 +12,12 @@ import type { Json } from '../../protocol/qmp/json-builder.ts';
 import { writeLine } from '../../protocol/qmp/json-writer.ts';
 import { MessageStream } from '../../protocol/qmp/message-stream.ts';
 import type { Connection } from '../net/connection.ts';
-import { QMP_MESSAGE_BYTES_MAX, QMP_NESTING_MAX, QMP_UNSENT_BYTES_MAX } from '../util/limits.ts';
+import {
+  QMP_MESSAGE_BYTES_MAX,
+  QMP_NESTING_MAX,
+  QMP_TOKENS_MAX,
+  QMP_UNSENT_BYTES_MAX,
+} from '../util/limits.ts';
 import type { Log } from '../util/log.ts';
 import { checkCapabilities } from './capabilities.ts';
 
@@ -62,7 +67,11 @@ export class QmpSession {
         message: (message) => this.#input.push({ message }),
         malformed: (malformed) => this.#input.push({ malformed }),
       },
-      { messageBytesMax: QMP_MESSAGE_BYTES_MAX, nestingMax: QMP_NESTING_MAX },
+      {
+        messageBytesMax: QMP_MESSAGE_BYTES_MAX,
+        tokensMax: QMP_TOKENS_MAX,
+        nestingMax: QMP_NESTING_MAX,
+      },
     );
     this.#send(greeting(options.version));
     connection.takeOver({

@@ -54,6 +54,8 @@ export const SYSCALLS_IN_FLIGHT_MAX = 32;
 
 /** One QMP message, as QEMU limits its tokens. */
 export const QMP_MESSAGE_BYTES_MAX = 64 * MiB;
+/** Tokens of one QMP message, as QEMU. */
+export const QMP_TOKENS_MAX = 2 * 1024 * 1024;
 /** Nesting of one QMP message, as QEMU. */
 export const QMP_NESTING_MAX = 1024;
 /** Replies and events that wait for a monitor which does not read, before it is closed. */

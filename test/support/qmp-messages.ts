@@ -4,7 +4,7 @@ import { MessageStream } from '../../protocol/qmp/message-stream.ts';
 /** What a stream of chunks contains: values, and the complaints about the rest. */
 export function messagesOf(
   chunks: Iterable<Uint8Array | string>,
-  limits = { messageBytesMax: 1 << 20, nestingMax: 1024 },
+  limits = { messageBytesMax: 1 << 20, tokensMax: 1 << 20, nestingMax: 1024 },
 ): (Json | { malformed: string })[] {
   const found: (Json | { malformed: string })[] = [];
   const stream = new MessageStream(

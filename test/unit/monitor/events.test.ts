@@ -2,7 +2,7 @@ import { expect, it } from 'vitest';
 import { settle } from '../../support/fake-connection.ts';
 import { makeMonitorRig } from '../../support/monitor-rig.ts';
 
-it('tells every session the same events in the same order, before the reply of their cause', async () => {
+it('tells every session the same events in order, before the reply of their cause', async () => {
   const rig = makeMonitorRig();
   const [one, two] = [await rig.connect(), await rig.connect()];
   const add = (id: string) => ({ type: 'nbd', id, 'node-name': 'disk', name: id });

@@ -78,13 +78,23 @@ describe('a stream of QMP messages', () => {
   });
 
   it('bounds nesting', () => {
-    const limits = { messageBytesMax: 1000, nestingMax: 3 };
+    const limits = { messageBytesMax: 1000, tokensMax: 1000, nestingMax: 3 };
     expect(messagesOf(['[[[1]]]'], limits)).toEqual([[[[1]]]]);
     expect(messagesOf(['[[[['], limits)).toEqual([malformed('JSON nesting depth limit exceeded')]);
   });
 
+  it('bounds the number of tokens', () => {
+    const limits = { messageBytesMax: 1000, tokensMax: 5, nestingMax: 3 };
+    expect(messagesOf(['[1,2][3,4]'], limits)).toEqual([
+      [1, 2],
+      [3, 4],
+    ]);
+    expect(messagesOf(['[1,2,'], limits)).toEqual([]);
+    expect(messagesOf(['[1,2,['], limits)).toEqual([malformed('JSON token count limit exceeded')]);
+  });
+
   it('bounds a message, also one that never ends', () => {
-    const limits = { messageBytesMax: 10, nestingMax: 3 };
+    const limits = { messageBytesMax: 10, tokensMax: 10, nestingMax: 3 };
     const tooLong = malformed('JSON token size limit exceeded');
     expect(messagesOf(['["12345"]'], limits)).toEqual([['12345']]);
     expect(messagesOf(['[      "1234567"  ,'], limits)).toEqual([tooLong]);
