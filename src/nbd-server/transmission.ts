@@ -29,7 +29,8 @@ import { type Refusal, refusalOf, type Terms } from './validate.ts';
  * request was refused; then the next one follows. While a request waits nothing is read from the
  * socket, so that the client is held back by TCP and what we hold for it is bounded.
  *
- * In the common case (a request whole in what arrived) header and payload are used where they stand.
+ * In the common case (a request whole in what arrived, a disk that is done with it at once) header
+ * and payload are used where they stand.
  */
 type State = 'header' | 'waiting' | 'payload' | 'swallow' | 'closed';
 
@@ -67,6 +68,11 @@ export class Transmission implements ByteSink {
   #payload: Buffer | undefined;
   #payloadFilled = 0;
   #swallowBytes = 0;
+  /**
+   * The last WRITE was not done at once. Then the payload of the next one is copied out of the chunk
+   * it came in: a copy costs less than a new slab for the socket to read into.
+   */
+  #writesTakeTime = false;
   /** Views into the chunk at hand are still in use. */
   #kept = false;
   #refusal: Refusal | undefined;
@@ -238,9 +244,10 @@ export class Transmission implements ByteSink {
       this.#startSwallowing(refusal);
       return at;
     }
-    if (chunk.length - at >= length) {
+    if (chunk.length - at >= length && (length === 0 || !this.#writesTakeTime)) {
       const payload = chunk.subarray(at, at + length);
-      if (this.#requests.write(request, payload)) this.#kept = true;
+      this.#writesTakeTime = this.#requests.write(request, payload);
+      if (this.#writesTakeTime) this.#kept = true;
       return at + length;
     }
     this.#payload = this.#pool.take(length);
@@ -261,7 +268,8 @@ export class Transmission implements ByteSink {
     const pooled = this.#payload!;
     this.#payload = undefined;
     this.#state = 'header';
-    this.#requests.write(this.#request, pooled.subarray(0, this.#request.length), pooled);
+    const data = pooled.subarray(0, this.#request.length);
+    this.#writesTakeTime = this.#requests.write(this.#request, data, pooled);
   }
 
   /** The payload of a refused WRITE comes all the same; without it the stream is out of step. */

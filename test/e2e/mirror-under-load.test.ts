@@ -106,6 +106,7 @@ for (const mode of ['background', 'write-blocking']) {
         '--rate_iops=8000',
         '--verify=crc32c',
         '--do_verify=1',
+        '--verify_state_save=0',
       ]);
       await qmp.execute('blockdev-mirror', {
         'job-id': 'm',

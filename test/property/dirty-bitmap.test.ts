@@ -37,7 +37,10 @@ class Model {
   readonly dirty = new Set<number>();
 
   apply({ kind, offset: at, length: bytes }: Change): void {
-    if (kind === 'clear') return this.dirty.clear();
+    if (kind === 'clear') {
+      this.dirty.clear();
+      return;
+    }
     const first = Math.floor(at / GRANULARITY);
     const end = bytes === 0 ? first : Math.ceil((at + bytes) / GRANULARITY);
     for (let granule = first; granule < end; granule++) {

@@ -22,7 +22,7 @@ describe('a range lock', () => {
 
   it('does not make neighbours wait', () => {
     const lock = new RangeLock();
-    lock.lock(4096, 4096);
+    void lock.lock(4096, 4096);
     expect(lock.lock(0, 4096)).not.toBeInstanceOf(Promise);
     expect(lock.lock(8192, 1)).not.toBeInstanceOf(Promise);
   });
