@@ -165,6 +165,7 @@ export class Transmission implements ByteSink {
   /** The connection is gone: nothing is started any more. */
   abandon(): void {
     this.#state = 'closed';
+    this.#finished = true;
     this.#held.clear();
     this.#turn?.cancel();
     this.#flushing?.cancel();
@@ -312,12 +313,16 @@ export class Transmission implements ByteSink {
     this.#connection.destroy();
   }
 
-  /** A request that took its time has been answered: its reply goes out with those of its turn. */
+  /** A request that took its time has been answered: its reply waits for others of its turn. */
   #answered(): void {
-    this.#flushing ??= this.#clock.defer(() => {
-      this.#flushing = undefined;
+    if (this.#requests.inFlight === 0) {
       this.#output.flush();
-    });
+    } else {
+      this.#flushing ??= this.#clock.defer(() => {
+        this.#flushing = undefined;
+        this.#output.flush();
+      });
+    }
     this.#proceed();
     this.#finishIfDone();
     if (this.#requests.inFlight === 0) this.#onSettled?.();
@@ -340,7 +345,6 @@ export class Transmission implements ByteSink {
   #finishIfDone(): void {
     if (!this.#inputEnded || this.#finished) return;
     if (this.#isWaiting || this.#requests.inFlight > 0) return;
-    this.#finished = true;
     this.#output.flush();
     this.abandon();
     this.#onFinished();

@@ -1,21 +1,13 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import * as wire from '../../protocol/nbd/constants.ts';
-import { BlockGraph } from '../../src/block/graph.ts';
-import { MemoryNode } from '../../src/block/memory-node.ts';
-import { NbdExport } from '../../src/nbd-server/export.ts';
-import { Transmission } from '../../src/nbd-server/transmission.ts';
-import { BufferPool } from '../../src/util/buffer-pool.ts';
-import { systemClock } from '../../src/util/clock.ts';
-import { KiB, MiB } from '../../src/util/limits.ts';
-import { silentLog } from '../../src/util/log.ts';
+import { KiB } from '../../src/util/limits.ts';
 import { encodeRequest } from '../support/raw-nbd-client.ts';
-import { ShakyNode } from '../support/shaky-node.ts';
+import { TransmissionHarness } from '../support/transmission-harness.ts';
 
 /**
- * The transmission phase without a socket: a stream of requests is cut anywhere, part of it is read
- * straight into the rooms that are offered, memory that is not kept is overwritten at once, and the
- * disk answers now or later. Replies and disk must be those of a plain model.
+ * A stream of requests is cut anywhere, part of it is read straight into the rooms that are offered,
+ * and the disk answers now or later. Replies and disk must be those of a plain model.
  */
 const SIZE = 256 * KiB;
 
@@ -54,80 +46,6 @@ function encode(step: Step, cookieLow: number): Buffer {
   return Buffer.concat([head, Buffer.alloc(step.length, step.fill)]);
 }
 
-class Harness {
-  readonly disk = new MemoryNode('disk', { size: SIZE });
-  readonly transmission: Transmission;
-  finished = false;
-  #paused = false;
-  #waiting: (() => void)[] = [];
-  readonly #sent: Buffer[] = [];
-
-  constructor(isSlow: () => boolean) {
-    const node = new ShakyNode(this.disk);
-    node.meddle = () => (isSlow() ? new Promise((resolve) => setImmediate(resolve)) : undefined);
-    const graph = new BlockGraph();
-    const use = graph.use(node, 'export exp0', { writable: true });
-    this.transmission = new Transmission({
-      connection: {
-        write: (data, onWritten) => {
-          this.#sent.push(Buffer.from(data));
-          setImmediate(() => {
-            data.fill(0xee);
-            onWritten?.();
-          });
-          return true;
-        },
-        pause: () => {
-          this.#paused = true;
-        },
-        resume: () => {
-          this.#paused = false;
-          for (const go of this.#waiting.splice(0)) go();
-        },
-        destroy: () => {
-          throw new Error('cut');
-        },
-      },
-      agreement: {
-        export: new NbdExport({ id: 'exp0', name: '', writable: true, use }),
-        structured: false,
-        contexts: [],
-      },
-      pool: new BufferPool(4 * MiB),
-      clock: systemClock,
-      log: silentLog,
-      onFinished: () => {
-        this.finished = true;
-      },
-    });
-  }
-
-  get sent(): Buffer {
-    return Buffer.concat(this.#sent);
-  }
-
-  /** As a connection does it: into the room if there is one, else as a chunk in a slab. */
-  async feed(bytes: Buffer): Promise<void> {
-    for (let at = 0; at < bytes.length; ) {
-      if (this.#paused) await new Promise<void>((resolve) => this.#waiting.push(resolve));
-      const room = this.transmission.room();
-      if (room === undefined) {
-        const slab = Buffer.from(bytes.subarray(at));
-        if (!this.transmission.push(slab)) slab.fill(0xdd);
-        return;
-      }
-      const taken = bytes.copy(room, 0, at);
-      this.transmission.filled(taken);
-      at += taken;
-    }
-  }
-
-  async settle(): Promise<void> {
-    this.transmission.end();
-    while (!this.finished) await new Promise(setImmediate);
-  }
-}
-
 /** Replies by cookie. */
 function decode(sent: Buffer, requests: readonly Step[]): Map<number, unknown> {
   const replies = new Map<number, unknown>();
@@ -149,7 +67,7 @@ describe('transmission', () => {
   it('answers a stream cut anywhere as a plain disk would, one request after the other', async () => {
     await fc.assert(
       fc.asyncProperty(steps, fc.infiniteStream(fc.nat(60 * KiB)), async (requests, cuts) => {
-        const harness = new Harness(() => false);
+        const harness = new TransmissionHarness(SIZE, () => false);
         const stream = Buffer.concat(requests.map(encode));
         for (let at = 0; at < stream.length; ) {
           const bytes = 1 + cuts.next().value;
@@ -182,7 +100,7 @@ describe('transmission', () => {
         slowness,
         fc.integer({ min: 1, max: 9000 }),
         async (some, slow, cut) => {
-          const harness = new Harness(() => slow.next().value);
+          const harness = new TransmissionHarness(SIZE, () => slow.next().value);
           const requests = some.map(({ write, length }, index) => ({
             type: write ? wire.NBD_CMD_WRITE : wire.NBD_CMD_READ,
             offset: index * region,
