@@ -8,6 +8,14 @@ import { MiB } from '../../src/util/limits.ts';
 import { silentLog } from '../../src/util/log.ts';
 import { ShakyNode } from './shaky-node.ts';
 
+/** Nobody may look at what was given back. */
+class SpoilingPool extends BufferPool {
+  override give(buffer: Buffer): void {
+    buffer.fill(0xcc);
+    super.give(buffer);
+  }
+}
+
 /**
  * The transmission phase without a socket. Memory is treated as a connection treats it, only worse:
  * what is not kept is overwritten at once, and so is a reply as soon as it counts as sent.
@@ -18,7 +26,7 @@ export class TransmissionHarness {
   readonly node: ShakyNode;
   readonly transmission: Transmission;
   finished = false;
-  #paused = false;
+  paused = false;
   #waiting: (() => void)[] = [];
   readonly #sent: Buffer[] = [];
 
@@ -40,10 +48,10 @@ export class TransmissionHarness {
           return true;
         },
         pause: () => {
-          this.#paused = true;
+          this.paused = true;
         },
         resume: () => {
-          this.#paused = false;
+          this.paused = false;
           for (const go of this.#waiting.splice(0)) go();
         },
         destroy: () => {
@@ -55,7 +63,7 @@ export class TransmissionHarness {
         structured: false,
         contexts: [],
       },
-      pool: new BufferPool(4 * MiB),
+      pool: new SpoilingPool(4 * MiB),
       clock: systemClock,
       log: silentLog,
       onFinished: () => {
@@ -71,7 +79,7 @@ export class TransmissionHarness {
   /** As a connection does it: into the room if there is one, else as a chunk in a slab. */
   async feed(bytes: Buffer): Promise<void> {
     for (let at = 0; at < bytes.length; ) {
-      if (this.#paused) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+      if (this.paused) await new Promise<void>((resolve) => this.#waiting.push(resolve));
       const room = this.transmission.room();
       if (room === undefined) {
         const slab = Buffer.from(bytes.subarray(at));

@@ -6,7 +6,7 @@ import { ConnectionLimit } from '../../../src/net/connection-limit.ts';
 import type { ByteSink } from '../../../src/net/incoming.ts';
 import { listen } from '../../../src/net/listen.ts';
 import { ProtocolError } from '../../../src/util/errors.ts';
-import { MiB } from '../../../src/util/limits.ts';
+import { MiB, NET_UNREAD_BYTES_MAX } from '../../../src/util/limits.ts';
 import { currentScope, tempDir } from '../../support/peers.ts';
 import { pause } from '../../support/process.ts';
 
@@ -60,6 +60,15 @@ describe('reading', () => {
     await pause(5);
     peer.write('hi');
     expect((await rest).toString()).toBe('cdefgh');
+  });
+
+  it('leaves to the peer what nobody has asked for yet', async () => {
+    const { connection, peer } = await pair();
+    peer.write(Buffer.alloc(8 * MiB));
+    await until(() => connection.bytesReceived > NET_UNREAD_BYTES_MAX);
+    await pause(20);
+    expect(connection.bytesReceived).toBeLessThan(1 * MiB);
+    expect((await connection.read(8 * MiB)).length).toBe(8 * MiB);
   });
 
   it('tells an end between messages from one in the middle', async () => {
