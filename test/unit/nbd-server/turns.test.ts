@@ -32,12 +32,12 @@ it('a deep queue is served in turns, and nothing is read from its client meanwhi
 
 it('what had arrived in pieces keeps its order while it waits', async () => {
   const harness = new TransmissionHarness(1 * MiB, () => false);
-  const part = CLIENT_TURN_REQUESTS_MAX - 1;
-  const stream = reads(0, 4 * part);
-  const cut = Math.floor(stream.length / 4) + 5;
+  const count = 8 * CLIENT_TURN_REQUESTS_MAX;
+  const stream = reads(0, count);
+  const cut = Math.floor(stream.length / 3) + 5;
   for (let at = 0; at < stream.length; at += cut) {
     harness.transmission.push(Buffer.from(stream.subarray(at, at + cut)));
   }
   await harness.settle();
-  expect(cookies(harness.sent)).toEqual(Array.from({ length: 4 * part }, (_, index) => index));
+  expect(cookies(harness.sent)).toEqual(Array.from({ length: count }, (_, index) => index));
 });
