@@ -204,11 +204,18 @@ export class NbdClient {
     return this.#request({ type: wire.NBD_CMD_BLOCK_STATUS, flags, offset, length });
   }
 
-  /** Lets the requests in flight finish, says goodbye, and resolves when the connection is closed. */
+  /**
+   * Lets the requests in flight finish, says goodbye, and resolves when the connection is closed. A
+   * server that does not answer gets TARGET_GOODBYE_MS_MAX for it.
+   */
   async close(): Promise<void> {
     this.#closing = true;
+    const timer = this.#clock.after(TARGET_GOODBYE_MS_MAX, () =>
+      this.abort(new Error(`${this.peer} did not answer in time for an orderly end`)),
+    );
     this.#disconnectWhenIdle();
     await this.closed;
+    timer.cancel();
   }
 
   /**

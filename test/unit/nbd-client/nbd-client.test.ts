@@ -3,7 +3,13 @@ import * as wire from '../../../protocol/nbd/constants.ts';
 import { encodeErrorChunk } from '../../../protocol/nbd/transmission.ts';
 import { ConnectionLost, NbdClient } from '../../../src/nbd-client/nbd-client.ts';
 import { systemClock } from '../../../src/util/clock.ts';
-import { KiB, MiB, TARGET_IN_FLIGHT_REQUESTS_MAX } from '../../../src/util/limits.ts';
+import {
+  KiB,
+  MiB,
+  TARGET_GOODBYE_MS_MAX,
+  TARGET_IN_FLIGHT_REQUESTS_MAX,
+} from '../../../src/util/limits.ts';
+import { FakeClock } from '../../support/fake-clock.ts';
 import {
   GOOD_EXPORT,
   holePayload,
@@ -214,6 +220,20 @@ describe('the client', () => {
     expect(types).toEqual([wire.NBD_CMD_WRITE, wire.NBD_CMD_DISC]);
     expect(await client.closed).toBeUndefined();
     await expect(client.flush()).rejects.toBeInstanceOf(ConnectionLost);
+  });
+
+  it('does not wait for ever for a server that does not answer', async () => {
+    const clock = new FakeClock();
+    const { address } = await startScriptedServer(async (peer) => {
+      await peer.negotiate();
+      await peer.forever();
+    });
+    const client = await NbdClient.connect({ address, exportName: '', clock });
+    const reading = client.read(0, Buffer.alloc(512));
+    const closing = client.close();
+    clock.advance(TARGET_GOODBYE_MS_MAX);
+    await expect(reading).rejects.toBeInstanceOf(ConnectionLost);
+    await closing;
   });
 
   it('fails everything at once when it is aborted', async () => {
