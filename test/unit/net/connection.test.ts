@@ -1,7 +1,7 @@
-import { connect, type Socket } from 'node:net';
+import { connect, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { type Connection, ConnectionEnded } from '../../../src/net/connection.ts';
+import { Connection, ConnectionEnded } from '../../../src/net/connection.ts';
 import { ConnectionLimit } from '../../../src/net/connection-limit.ts';
 import type { ByteSink } from '../../../src/net/incoming.ts';
 import { listen } from '../../../src/net/listen.ts';
@@ -165,6 +165,32 @@ describe('taking over', () => {
     expect(sink.received).toBe('');
     connection.resume();
     await until(() => sink.received === 'x');
+  });
+});
+
+describe('a plain socket', () => {
+  it('does as well, chunk by chunk', async () => {
+    const path = join(await tempDir(), 'socket');
+    const server = createServer({ allowHalfOpen: true });
+    const accepted = new Promise<Connection>((resolve) => {
+      server.once('connection', (socket) => resolve(new Connection(socket, 'plain')));
+    });
+    server.listen(path);
+    const peer = connect({ path, allowHalfOpen: true });
+    const connection = await accepted;
+    currentScope().onClose(async () => {
+      peer.destroy();
+      server.close();
+    });
+    peer.write('negotiation,early');
+    expect((await connection.read(12)).toString()).toBe('negotiation,');
+    const sink = new Collector();
+    connection.takeOver(sink);
+    peer.end(',late');
+    await until(() => sink.ended);
+    expect(sink.received).toBe('early,late');
+    connection.end();
+    expect(await connection.closed).toBeUndefined();
   });
 });
 
