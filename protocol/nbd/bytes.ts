@@ -3,7 +3,7 @@
  * split by division: shifts are 32-bit and signed, and `bigint` is slow and allocates.
  */
 
-/** Bytes that do not follow the protocol. Whoever owns the connection decides what becomes of it. */
+/** Bytes that break the protocol. Whoever owns the connection decides what becomes of it. */
 export class WireError extends Error {
   override readonly name = 'WireError';
 }

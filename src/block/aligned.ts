@@ -177,7 +177,7 @@ function begin(request: () => Completion): Completion {
   }
 }
 
-/** Ends when every part has ended, also the others of one that failed; then fails with the first. */
+/** Ends when every part has ended, whatever became of the others; then fails with the first. */
 async function allEnded(work: readonly Completion[]): Promise<void> {
   for (const part of await Promise.allSettled(work)) {
     if (part.status === 'rejected') throw part.reason;

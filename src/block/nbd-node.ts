@@ -1,9 +1,11 @@
-import * as wire from '../../protocol/nbd/constants.ts';
-import type { StatusExtent } from '../../protocol/nbd/transmission.ts';
-import { ConnectionLost, type NbdClient } from '../nbd-client/nbd-client.ts';
+import {
+  type AllocationExtent,
+  ConnectionLost,
+  type ConnectOptions,
+  type NbdClient,
+} from '../nbd-client/nbd-client.ts';
 import { NbdLink } from '../nbd-client/nbd-link.ts';
-import type { Agreement } from '../nbd-client/negotiate.ts';
-import { formatAddress, type SocketAddress } from '../net/address.ts';
+import type { Abilities, Agreement } from '../nbd-client/negotiate.ts';
 import type { Clock } from '../util/clock.ts';
 import { BlockError } from '../util/errors.ts';
 import { KiB, MiB, TARGET_EFFECT_BYTES_MAX } from '../util/limits.ts';
@@ -22,16 +24,16 @@ import {
 } from './node.ts';
 
 /**
- * A disk on an NBD server. Size, blocks and abilities are the server's; what it lacks is made up for
- * here: requests are cut to its longest, parts of its blocks are read and written back, a FUA write
- * is followed by a flush, zeroes are written. How a lost server is waited for is `NbdLink`'s.
+ * A disk on an NBD server. Size, blocks and abilities are the server's; what it lacks is made up
+ * for here: requests are cut to its longest, parts of its blocks are read and written back, a FUA
+ * write is followed by a flush, zeroes are written. How a lost server is waited for is `NbdLink`'s.
  *
  * A request of whole blocks that needs no cutting goes straight to the connection and costs nothing
  * here. (It takes a lock on its range when blocks are larger than a byte.)
  */
 export interface OpenNbdOptions {
   readonly name: string;
-  readonly address: SocketAddress;
+  readonly address: ConnectOptions['address'];
   /** Empty for the default export. */
   readonly exportName: string;
   readonly readOnly?: boolean;
@@ -49,6 +51,7 @@ export interface OpenNbdOptions {
 const ZERO_BYTES = 256 * KiB;
 /** What a server takes that tells no limits. */
 const DEFAULT_ALIGNMENT = 512;
+const DEFAULT_PREFERRED_BYTES = 4096;
 const PREFERRED_BYTES_MIN = 512;
 const TRANSFER_BYTES_MAX = 32 * MiB;
 
@@ -59,7 +62,7 @@ export class NbdNode extends BlockNode {
   override readonly size: number;
   override readonly readOnly: boolean;
   override readonly limits: BlockLimits;
-  readonly address: SocketAddress;
+  readonly address: ConnectOptions['address'];
   readonly exportName: string;
 
   readonly #link: NbdLink;
@@ -84,10 +87,10 @@ export class NbdNode extends BlockNode {
     }).catch((error: Error) => {
       throw new BlockError('EIO', `${cannot}: ${error.message}`, { cause: error });
     });
-    const serverReadOnly = (link.info.flags & wire.NBD_FLAG_READ_ONLY) !== 0;
+    const serverReadOnly = link.info.abilities.readOnly;
     if (serverReadOnly && !readOnly && !autoReadOnly) {
+      const server = link.client?.peer ?? 'the server';
       await link.close();
-      const server = formatAddress(options.address);
       throw new BlockError(
         'EPERM',
         `${cannot} for writing: ${server} exports "${options.exportName}" read-only`,
@@ -113,8 +116,8 @@ export class NbdNode extends BlockNode {
 
   override get features(): BlockFeatures {
     return {
-      discard: this.#has(wire.NBD_FLAG_SEND_TRIM),
-      fastZero: this.#has(wire.NBD_FLAG_SEND_FAST_ZERO),
+      discard: this.#can.trim,
+      fastZero: this.#can.fastZero,
     };
   }
 
@@ -148,15 +151,15 @@ export class NbdNode extends BlockNode {
   }
 
   protected override doDiscard(offset: number, length: number, flags: number): Completion {
-    if (this.#has(wire.NBD_FLAG_SEND_TRIM)) return this.#blocks.discard(offset, length, flags);
+    if (this.#can.trim) return this.#blocks.discard(offset, length, flags);
   }
 
   protected override doFlush(): Completion {
-    if (this.#has(wire.NBD_FLAG_SEND_FLUSH)) return this.#send((client) => client.flush());
+    if (this.#can.flush) return this.#send((client) => client.flush());
   }
 
   protected override doPrefetch(offset: number, length: number): Completion {
-    if (length === 0 || !this.#has(wire.NBD_FLAG_SEND_CACHE)) return;
+    if (length === 0 || !this.#can.cache) return;
     const { start, end } = this.#blocksOf(offset, length);
     return this.#inEffects(start, end - start, (at, bytes) =>
       this.#send((client) => client.cache(at, bytes)),
@@ -170,13 +173,8 @@ export class NbdNode extends BlockNode {
   ): Promise<readonly Extent[]> {
     const { start, end } = this.#blocksOf(offset, length);
     const asked = Math.min(end - start, TARGET_EFFECT_BYTES_MAX);
-    const one = extentsMax === 1 && start === offset ? wire.NBD_CMD_FLAG_REQ_ONE : 0;
-    const found = await this.#send(async (client): Promise<readonly StatusExtent[]> => {
-      const context = client.info.contexts.find(({ name }) => name === ALLOCATION);
-      if (context === undefined) return [];
-      const statuses = await client.blockStatus(start, asked, one);
-      return statuses.find(({ contextId }) => contextId === context.id)?.extents ?? [];
-    });
+    const one = extentsMax === 1 && start === offset;
+    const found = await this.#send((client) => client.allocation(start, asked, one));
     return extentsIn({ offset, length }, start, found, extentsMax);
   }
 
@@ -205,40 +203,37 @@ export class NbdNode extends BlockNode {
     );
   }
 
-  #writeBlocks(offset: number, data: Buffer, fua: number): Promise<void> {
+  #writeBlocks(offset: number, data: Buffer, fua: boolean): Promise<void> {
     return this.#inTransfers(offset, data, (at, part) =>
       this.#send((client) => client.write(at, part, fua)),
     );
   }
 
-  #zeroBlocks(offset: number, length: number, flags: number, fua: number): Promise<void> {
+  #zeroBlocks(offset: number, length: number, flags: number, fua: boolean): Promise<void> {
     const fast = (flags & ZERO_NO_FALLBACK) !== 0;
-    if (fast && !this.#has(wire.NBD_FLAG_SEND_FAST_ZERO)) {
+    if (fast && !this.#can.fastZero) {
       const what = `Cannot zero ${length} bytes at ${offset} on node "${this.name}"`;
       throw new BlockError('ENOTSUP', `${what}: the server cannot do it faster than by writing`);
     }
-    if (!this.#has(wire.NBD_FLAG_SEND_WRITE_ZEROES)) return this.#writeZeros(offset, length, fua);
-    const flagsOnWire =
-      fua |
-      (fast ? wire.NBD_CMD_FLAG_FAST_ZERO : 0) |
-      ((flags & ZERO_MAY_UNMAP) === 0 ? wire.NBD_CMD_FLAG_NO_HOLE : 0);
+    if (!this.#can.writeZeroes) return this.#writeZeros(offset, length, fua);
+    const options = { fua, fast, noHole: (flags & ZERO_MAY_UNMAP) === 0 };
     return this.#inEffects(offset, length, (at, bytes) =>
-      this.#send((client) => client.writeZeroes(at, bytes, flagsOnWire)),
+      this.#send((client) => client.writeZeroes(at, bytes, options)),
     );
   }
 
-  async #writeZeros(offset: number, length: number, fua: number): Promise<void> {
+  async #writeZeros(offset: number, length: number, fua: boolean): Promise<void> {
     const zeroes = Buffer.alloc(Math.min(length, ZERO_BYTES));
     for (const piece of pieces(offset, length, zeroes.length)) {
       await this.#writeBlocks(piece.offset, zeroes.subarray(0, piece.length), fua);
     }
   }
 
-  /** With WRITE_FUA: by the flag on the wire where the server has it, else by a flush afterwards. */
-  #durably(flags: number, request: (fua: number) => Promise<void>): Promise<void> {
-    if ((flags & WRITE_FUA) === 0) return request(0);
-    if (this.#has(wire.NBD_FLAG_SEND_FUA)) return request(wire.NBD_CMD_FLAG_FUA);
-    return request(0).then(() => this.doFlush());
+  /** With WRITE_FUA: by the flag on the wire if the server has it, else by a flush afterwards. */
+  #durably(flags: number, request: (fua: boolean) => Promise<void>): Promise<void> {
+    if ((flags & WRITE_FUA) === 0) return request(false);
+    if (this.#can.fua) return request(true);
+    return request(false).then(() => this.doFlush());
   }
 
   /** Cuts a request with payload to what the server takes. */
@@ -301,8 +296,8 @@ export class NbdNode extends BlockNode {
     }
   }
 
-  #has(flag: number): boolean {
-    return (this.#link.info.flags & flag) !== 0;
+  get #can(): Abilities {
+    return this.#link.info.abilities;
   }
 
   /** The blocks that a range touches. */
@@ -315,13 +310,11 @@ export class NbdNode extends BlockNode {
   }
 }
 
-const ALLOCATION = wire.NBD_META_BASE_ALLOCATION;
-
 function limitsOf(info: Agreement): BlockLimits {
   // Not every server tells its limits; those who do not may count in sectors.
   const assumed = info.size % DEFAULT_ALIGNMENT === 0 ? DEFAULT_ALIGNMENT : 1;
   const requestAlignment = info.blockSize?.minimum ?? assumed;
-  const preferred = info.blockSize?.preferred ?? wire.NBD_DEFAULT_PREFERRED_BLOCK;
+  const preferred = info.blockSize?.preferred ?? DEFAULT_PREFERRED_BYTES;
   return {
     requestAlignment,
     preferredBytes: Math.max(preferred, PREFERRED_BYTES_MIN),
@@ -342,19 +335,17 @@ function isTooLong(error: unknown): boolean {
 function extentsIn(
   range: { offset: number; length: number },
   start: number,
-  found: readonly StatusExtent[],
+  found: readonly AllocationExtent[],
   extentsMax: number,
 ): readonly Extent[] {
   const rangeEnd = range.offset + range.length;
   const extents: Extent[] = [];
   let at = start;
-  for (const { length, flags } of found) {
+  for (const { length, hole, zero } of found) {
     const offset = Math.max(at, range.offset);
     at += length;
     const end = Math.min(at, rangeEnd);
     if (end <= offset) continue;
-    const hole = (flags & wire.NBD_STATE_HOLE) !== 0;
-    const zero = (flags & wire.NBD_STATE_ZERO) !== 0;
     const last = extents.at(-1);
     if (last?.hole === hole && last.zero === zero) last.length += end - offset;
     else if (extents.length === extentsMax) break;

@@ -23,9 +23,9 @@ import { PendingRequest, type RequestFields } from './request.ts';
 
 /**
  * One connection to an NBD server: many requests at a time, answered in any order. A request costs
- * one promise and one object; requests made in the same tick share a system call, and so do replies.
+ * one promise and one object; those made in the same tick share a system call, and so do replies.
  *
- * Requests are given whole blocks, inside the disk, and no longer than the server's maximum: who
+ * Requests are of whole blocks, inside the disk, and no longer than the server's maximum: whoever
  * calls has seen to it (`NbdNode`). A buffer belongs to the client until the promise has settled.
  *
  * The connection ends once, for one reason: somebody closed it, it broke, or the server broke the
@@ -44,6 +44,22 @@ export interface ConnectOptions {
   readonly contexts?: readonly string[];
   /** Who asks, for error messages, such as `node "target"`; the server's address by default. */
   readonly owner?: string;
+}
+
+export interface ZeroOptions {
+  /** On stable storage before it is answered. */
+  readonly fua?: boolean;
+  /** Zeroes that take space, so that later writes find it. */
+  readonly noHole?: boolean;
+  /** Faster than by writing, or not at all: ENOTSUP. */
+  readonly fast?: boolean;
+}
+
+/** What `base:allocation` says of so many bytes. */
+export interface AllocationExtent {
+  readonly length: number;
+  readonly hole: boolean;
+  readonly zero: boolean;
 }
 
 /** A request failed because its connection ended; whether it was carried out is not known. */
@@ -171,19 +187,23 @@ export class NbdClient {
     return this.#request({ type: wire.NBD_CMD_READ, flags: 0, offset, length }, buffer);
   }
 
-  /** `flags` is NBD_CMD_FLAG_FUA or 0. */
-  write(offset: number, data: Buffer, flags = 0): Promise<void> {
+  /** `fua`: on stable storage before it is answered. */
+  write(offset: number, data: Buffer, fua = false): Promise<void> {
     const { length } = data;
+    const flags = fua ? wire.NBD_CMD_FLAG_FUA : 0;
     return this.#request({ type: wire.NBD_CMD_WRITE, flags, offset, length }, data);
   }
 
-  /** `flags`: NBD_CMD_FLAG_FUA, NBD_CMD_FLAG_NO_HOLE, NBD_CMD_FLAG_FAST_ZERO. */
-  writeZeroes(offset: number, length: number, flags = 0): Promise<void> {
+  writeZeroes(offset: number, length: number, options: ZeroOptions = {}): Promise<void> {
+    const flags =
+      (options.fua ? wire.NBD_CMD_FLAG_FUA : 0) |
+      (options.noHole ? wire.NBD_CMD_FLAG_NO_HOLE : 0) |
+      (options.fast ? wire.NBD_CMD_FLAG_FAST_ZERO : 0);
     return this.#request({ type: wire.NBD_CMD_WRITE_ZEROES, flags, offset, length });
   }
 
-  /** `flags` is NBD_CMD_FLAG_FUA or 0. */
-  trim(offset: number, length: number, flags = 0): Promise<void> {
+  trim(offset: number, length: number, fua = false): Promise<void> {
+    const flags = fua ? wire.NBD_CMD_FLAG_FUA : 0;
     return this.#request({ type: wire.NBD_CMD_TRIM, flags, offset, length });
   }
 
@@ -197,11 +217,29 @@ export class NbdClient {
 
   /**
    * One list of extents a context, in any order; each begins at `offset`, and may end before or
-   * after the end of the range. `flags` is NBD_CMD_FLAG_REQ_ONE (one extent a context) or 0.
+   * after the end of the range. `one`: only the first extent of each.
    */
-  blockStatus(offset: number, length: number, flags = 0): Promise<readonly BlockStatus[]> {
+  blockStatus(offset: number, length: number, one = false): Promise<readonly BlockStatus[]> {
+    const flags = one ? wire.NBD_CMD_FLAG_REQ_ONE : 0;
     assert(this.info.contexts.length > 0, 'the server has a metadata context');
     return this.#request({ type: wire.NBD_CMD_BLOCK_STATUS, flags, offset, length });
+  }
+
+  /** The extents of `base:allocation`; none when the server does not have it. */
+  async allocation(
+    offset: number,
+    length: number,
+    one: boolean,
+  ): Promise<readonly AllocationExtent[]> {
+    const context = this.info.contexts.find(({ name }) => name === wire.NBD_META_BASE_ALLOCATION);
+    if (context === undefined) return [];
+    const statuses = await this.blockStatus(offset, length, one);
+    const status = statuses.find(({ contextId }) => contextId === context.id)!;
+    return status.extents.map((extent) => ({
+      length: extent.length,
+      hole: (extent.flags & wire.NBD_STATE_HOLE) !== 0,
+      zero: (extent.flags & wire.NBD_STATE_ZERO) !== 0,
+    }));
   }
 
   /**

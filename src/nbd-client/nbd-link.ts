@@ -1,4 +1,3 @@
-import { NBD_FLAG_READ_ONLY } from '../../protocol/nbd/constants.ts';
 import type { Clock, Timer } from '../util/clock.ts';
 import { sleep } from '../util/clock.ts';
 import { BlockError, ProtocolError } from '../util/errors.ts';
@@ -13,8 +12,8 @@ import type { Agreement } from './negotiate.ts';
 
 /**
  * A server that may go away and come back. While it is away attempts go on in the background for
- * ever, with growing pauses. A request waits for one to succeed until `delayMs` after the connection
- * was lost; later it fails at once.
+ * ever, with growing pauses. A request waits for one to succeed until `delayMs` after the
+ * connection was lost; later it fails at once.
  *
  *     connected --lost------------------------> connecting
  *     connecting --the same disk is back------> connected
@@ -213,7 +212,7 @@ export class NbdLink {
     if (now.size !== before.size) {
       return `it has ${now.size} bytes, before it had ${before.size}`;
     }
-    if ((now.flags & ~before.flags & NBD_FLAG_READ_ONLY) !== 0) {
+    if (now.abilities.readOnly && !before.abilities.readOnly) {
       return 'it is read-only, before it was writable';
     }
     const blocks = [now.blockSize?.minimum ?? 1, before.blockSize?.minimum ?? 1] as const;

@@ -15,13 +15,25 @@ import { NBD_OPTION_BYTES_MAX, TARGET_OPTION_REPLIES_MAX } from '../util/limits.
 /** What client and server have agreed on: the export, and how to talk about it. */
 export interface Agreement {
   readonly size: number;
-  /** NBD_FLAG_*, without those that do not hold on this connection. */
-  readonly flags: number;
+  readonly abilities: Abilities;
   readonly structured: boolean;
   /** The chosen metadata contexts that the server has. */
   readonly contexts: readonly handshake.MetaContext[];
   /** Undefined when the server did not say. */
   readonly blockSize: BlockSize | undefined;
+}
+
+/** What the server lets us do, and does itself. */
+export interface Abilities {
+  readonly readOnly: boolean;
+  readonly flush: boolean;
+  /** Without it a flush has to follow. */
+  readonly fua: boolean;
+  readonly trim: boolean;
+  readonly writeZeroes: boolean;
+  /** Zeroes faster than by writing them, or says that it cannot. */
+  readonly fastZero: boolean;
+  readonly cache: boolean;
 }
 
 export interface BlockSize {
@@ -230,17 +242,32 @@ function isPowerOfTwo(value: number): boolean {
   return value > 0 && (value & (value - 1)) === 0;
 }
 
-function agreement(told: handshake.ExportInfo, rest: Omit<Agreement, 'size' | 'flags'>): Agreement {
-  let { flags } = told;
+function agreement(
+  told: handshake.ExportInfo,
+  rest: Omit<Agreement, 'size' | 'abilities'>,
+): Agreement {
+  const { size, flags } = told;
   if ((flags & wire.NBD_FLAG_HAS_FLAGS) === 0) {
     throw new WireError('the flags of the export lack NBD_FLAG_HAS_FLAGS');
   }
-  if (!rest.structured) flags &= ~wire.NBD_FLAG_SEND_DF;
-  if ((flags & wire.NBD_FLAG_SEND_WRITE_ZEROES) === 0) flags &= ~wire.NBD_FLAG_SEND_FAST_ZERO;
   const { minimum } = rest.blockSize ?? { minimum: 1 };
-  if (told.size % minimum !== 0) {
+  if (size % minimum !== 0) {
     const block = `its minimum block size of ${minimum}`;
-    throw new WireError(`the export's ${told.size} bytes are not a multiple of ${block}`);
+    throw new WireError(`the export's ${size} bytes are not a multiple of ${block}`);
   }
-  return { size: told.size, flags, ...rest };
+  return { size, abilities: abilitiesOf(flags), ...rest };
+}
+
+function abilitiesOf(flags: number): Abilities {
+  const has = (flag: number) => (flags & flag) !== 0;
+  const writeZeroes = has(wire.NBD_FLAG_SEND_WRITE_ZEROES);
+  return {
+    readOnly: has(wire.NBD_FLAG_READ_ONLY),
+    flush: has(wire.NBD_FLAG_SEND_FLUSH),
+    fua: has(wire.NBD_FLAG_SEND_FUA),
+    trim: has(wire.NBD_FLAG_SEND_TRIM),
+    writeZeroes,
+    fastZero: writeZeroes && has(wire.NBD_FLAG_SEND_FAST_ZERO),
+    cache: has(wire.NBD_FLAG_SEND_CACHE),
+  };
 }

@@ -8,9 +8,9 @@ import type { BufferPool } from '../util/buffer-pool.ts';
 import { OUTPUT_SLAB_BYTES, TARGET_COPIED_PAYLOAD_BYTES_MAX } from '../util/limits.ts';
 
 /**
- * Requests on their way out. The headers and small payloads of one tick are gathered in one slab and
- * go out with one system call. A long payload is not copied: it follows its header, and whatever
- * gathered before, from where it stands, in the same system call.
+ * Requests on their way out. The headers and small payloads of one tick are gathered in one slab
+ * and go out with one system call. A long payload is not copied: it follows its header, and
+ * whatever gathered before, from where it stands, in the same system call.
  */
 interface Slab {
   readonly buffer: Buffer;

@@ -8,8 +8,8 @@ import type { PendingRequest } from './request.ts';
 
 /**
  * Replies out of a byte stream, whatever pieces it comes in. What stands whole in one piece is
- * decoded where it stands; only what straddles pieces is put together. A READ's data is copied once,
- * to its place in the caller's buffer, and a long one is received there without a copy.
+ * decoded where it stands; only what straddles pieces is put together. A READ's data is copied
+ * once, to its place in the caller's buffer, and a long one is received there without a copy.
  *
  * Every field is checked; the first that breaks a rule ends the reading (`onEnd`).
  */

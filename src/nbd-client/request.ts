@@ -5,8 +5,8 @@ import type { BlockStatus, ErrorChunk } from '../../protocol/nbd/transmission.ts
 import { TARGET_SCATTERED_CHUNKS_MAX } from '../util/limits.ts';
 
 /**
- * A request that a server has not answered in full, and what it may still answer: each content chunk
- * of a READ lies inside the request and apart from the others, together they cover it; a
+ * A request that a server has not answered in full, and what it may still answer: each content
+ * chunk of a READ lies inside the request and apart from the others, together they cover it; a
  * BLOCK_STATUS has one list of extents a context. Whatever else comes is a `WireError`.
  */
 export interface ServerError {
@@ -44,7 +44,7 @@ export class PendingRequest {
   /** Where a READ's data goes to, or a WRITE's comes from. */
   readonly buffer: Buffer | undefined;
   readonly outcome: Outcome;
-  /** The two halves of its cookie, set when it is sent: where the client keeps it, and since when. */
+  /** The halves of its cookie, set when it is sent: where the client keeps it, and since when. */
   slot = 0;
   sequence = 0;
   /** The payload still stands in the caller's buffer, and the system has not taken all of it. */

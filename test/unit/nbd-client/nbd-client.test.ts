@@ -51,8 +51,8 @@ describe('the client', () => {
       }),
     );
     await client.read(4096, Buffer.alloc(512));
-    await client.write(512, Buffer.from('hello'), wire.NBD_CMD_FLAG_FUA);
-    await client.writeZeroes(0, 4096, wire.NBD_CMD_FLAG_NO_HOLE);
+    await client.write(512, Buffer.from('hello'), true);
+    await client.writeZeroes(0, 4096, { noHole: true });
     await client.trim(4096, 8192);
     await client.flush();
     await client.cache(0, 512);
@@ -272,7 +272,17 @@ describe('the handshake of the client', () => {
   it('learns size, flags, limits and contexts', async () => {
     const blockSize = { minimum: 512, preferred: 65536, maximum: 2 ** 20 };
     const client = await connectTo((peer) => peer.negotiate({ ...GOOD_EXPORT, blockSize }));
-    expect(client.info).toEqual({ ...GOOD_EXPORT, blockSize });
+    const { size, structured, contexts } = GOOD_EXPORT;
+    const abilities = {
+      readOnly: false,
+      flush: true,
+      fua: true,
+      trim: true,
+      writeZeroes: true,
+      fastZero: true,
+      cache: true,
+    };
+    expect(client.info).toEqual({ size, structured, contexts, blockSize, abilities });
   });
 
   it('asks for the contexts that it is told', async () => {
@@ -305,7 +315,8 @@ describe('the handshake of the client', () => {
       peer.write(Buffer.from('00000000004000000005', 'hex'), Buffer.alloc(padding));
       await peer.serve();
     });
-    expect(client.info).toMatchObject({ size: 4 * MiB, flags: 5, blockSize: undefined });
+    expect(client.info).toMatchObject({ size: 4 * MiB, blockSize: undefined });
+    expect(client.info.abilities).toMatchObject({ flush: true, fua: false });
     await client.read(0, Buffer.alloc(4096));
   });
 
@@ -353,11 +364,9 @@ describe('the handshake of the client', () => {
     await expect(connecting).rejects.toThrow(/requires TLS, which is not supported/);
   });
 
-  it('drops flags that do not hold', async () => {
-    const flags = wire.NBD_FLAG_HAS_FLAGS | wire.NBD_FLAG_SEND_DF | wire.NBD_FLAG_SEND_FAST_ZERO;
-    const client = await connectTo((peer) =>
-      peer.negotiate({ ...GOOD_EXPORT, flags, structured: false }),
-    );
-    expect(client.info.flags).toBe(wire.NBD_FLAG_HAS_FLAGS);
+  it('believes in fast zeroes only where there are zeroes', async () => {
+    const flags = wire.NBD_FLAG_HAS_FLAGS | wire.NBD_FLAG_SEND_FAST_ZERO;
+    const client = await connectTo((peer) => peer.negotiate({ ...GOOD_EXPORT, flags }));
+    expect(client.info.abilities).toMatchObject({ writeZeroes: false, fastZero: false });
   });
 });
