@@ -281,7 +281,7 @@ export class ReplyReader implements ByteSink {
       this.#scratch.copy(larger, 0, 0, this.#scratchBytes);
       this.#scratch = larger;
     }
-    const missing = Math.max(0, bytes - this.#scratchBytes);
+    const missing = bytes - this.#scratchBytes;
     const moved = Math.min(missing, available);
     this.#piece.copy(this.#scratch, this.#scratchBytes, this.#at, this.#at + moved);
     this.#at += moved;

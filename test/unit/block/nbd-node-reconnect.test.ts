@@ -83,6 +83,25 @@ describe('a node whose server goes away, without a delay', () => {
   });
 });
 
+describe('a request to a server that has been away for long', () => {
+  it('cuts the pause short, but not the shortest one', async () => {
+    const scripts = [goesAway, refuses, refuses, refuses, refuses, good];
+    const { node, server, clock } = await open({ delaySeconds: 0 }, ...scripts);
+    await read(node);
+    await failureOf(read(node));
+    // After 0, 1, 3 and 7 seconds; the next attempt would be after 15.
+    await expect.poll(() => (clock.advance(100), server.connections), SOON).toBe(5);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    await failureOf(read(node));
+    clock.advance(500);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    expect(server.connections).toBe(5);
+    clock.advance(500);
+    await failureOf(read(node));
+    await expect.poll(() => server.connections).toBe(6);
+  });
+});
+
 describe('a node whose server goes away, with a delay', () => {
   it('sends requests again when the server is back', async () => {
     const { node, server } = await open({ delaySeconds: 5 }, goesAway, good);
@@ -185,11 +204,14 @@ describe('a node whose server breaks the protocol', () => {
 
 describe('cancelling requests in flight', () => {
   it('fails what a hanging server does not answer, and reconnects for the next', async () => {
-    const { node, server } = await open({ delaySeconds: 0 }, hangs, good);
+    const { node, server, clock } = await open({ delaySeconds: 0 }, hangs, good);
     const hanging = [failureOf(read(node)), failureOf(node.write(0, Buffer.alloc(MiB)))];
     node.cancelInFlight();
     for (const failure of await Promise.all(hanging)) expect(failure.code).toBe('ECANCELED');
-    await read(node);
+    // This one waits for the attempt, although there is no delay.
+    const reading = read(node);
+    clock.advance(1);
+    await reading;
     expect(server.connections).toBe(2);
   });
 
