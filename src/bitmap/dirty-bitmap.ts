@@ -116,13 +116,13 @@ export class DirtyBitmap {
 
   /** Start of the first dirty granule at or after the one that holds `offset`. */
   nextDirty(offset: number): number | undefined {
-    const granule = this.#next(Math.floor(offset / this.granularity), true);
+    const granule = this.#nextDirtyGranule(offset);
     return granule === undefined ? undefined : granule * this.granularity;
   }
 
   /** The next dirty bytes from `offset` on, at most `lengthMax` of them (rounded up to granules). */
   nextDirtyRun(offset: number, lengthMax: number): DirtyRun | undefined {
-    const first = this.#next(Math.floor(offset / this.granularity), true);
+    const first = this.#nextDirtyGranule(offset);
     if (first === undefined) return undefined;
     const cap = Math.min(this.#granules, first + Math.ceil(lengthMax / this.granularity));
     const end = Math.min(this.#next(first, false) ?? this.#granules, cap);
@@ -229,6 +229,13 @@ export class DirtyBitmap {
       }
       at = stop;
     }
+  }
+
+  /** The end of a disk may lie in the middle of its last granule, which is not after it. */
+  #nextDirtyGranule(offset: number): number | undefined {
+    return offset >= this.size
+      ? undefined
+      : this.#next(Math.floor(offset / this.granularity), true);
   }
 
   /** First granule at or after `from` whose bit is `value`. */

@@ -1,5 +1,5 @@
 import { InvalidArgumentError } from 'commander';
-import { parseNbdUri } from '../../protocol/nbd/uri.ts';
+import { NbdUriError, parseNbdUri } from '../../protocol/nbd/uri.ts';
 import type { SocketAddress } from '../net/address.ts';
 import { UsageError } from '../util/errors.ts';
 import { parseSize } from '../util/units.ts';
@@ -36,9 +36,18 @@ export function isNbdUri(text: string): boolean {
 /** A disk as the command line names it, a path or an NBD URI, as `blockdev-add` options. */
 export function diskOptions(disk: string): Record<string, unknown> {
   if (!isNbdUri(disk)) return { driver: 'file', filename: disk };
-  const uri = parseNbdUri(disk);
+  const uri = readUri(disk);
   if (uri.tls) throw new UsageError(`Cannot open ${disk}: TLS is not supported`);
   return { driver: 'nbd', server: qmpAddress(uri.address), export: uri.exportName };
+}
+
+function readUri(text: string) {
+  try {
+    return parseNbdUri(text);
+  } catch (error) {
+    if (error instanceof NbdUriError) throw new UsageError(`Cannot open ${text}: ${error.message}`);
+    throw error;
+  }
 }
 
 /** QMP's SocketAddress has ports as strings. */

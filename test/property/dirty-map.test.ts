@@ -70,6 +70,18 @@ describe('DirtyMap against a set of parts', () => {
     );
   });
 
+  it.each([4096, 65536])(
+    'finds nothing at the end of a disk of odd size, granularity %d',
+    (granularity) => {
+      const { map } = makePair(100_001, granularity);
+      map.mark(100_000, 1);
+      const run = map.nextRun(0, 1e9)!;
+      expect(run.offset + run.length).toBe(100_001);
+      expect(map.nextRun(100_001, 1e9)).toBeUndefined();
+      expect(map.bitmap.nextDirty(100_001)).toBeUndefined();
+    },
+  );
+
   it('takes bits that the bitmap has before it is refined for whole granules', () => {
     const bitmap = new DirtyBitmap({ size: 1 << 20, granularity: 65536 });
     bitmap.set(65536, 1);
