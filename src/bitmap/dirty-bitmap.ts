@@ -18,7 +18,9 @@ interface Page {
   count: number;
 }
 
-/** A run of dirty bytes; the last one ends at the end of the disk even when that splits a granule. */
+/**
+ * A run of dirty bytes; the last one ends at the end of the disk even when that splits a granule.
+ */
 export interface DirtyRun {
   offset: number;
   length: number;
@@ -120,7 +122,9 @@ export class DirtyBitmap {
     return granule === undefined ? undefined : granule * this.granularity;
   }
 
-  /** The next dirty bytes from `offset` on, at most `lengthMax` of them (rounded up to granules). */
+  /**
+   * The next dirty bytes from `offset` on, at most `lengthMax` of them (rounded up to granules).
+   */
   nextDirtyRun(offset: number, lengthMax: number): DirtyRun | undefined {
     const first = this.#nextDirtyGranule(offset);
     if (first === undefined) return undefined;
@@ -256,7 +260,9 @@ export class DirtyBitmap {
   }
 }
 
-/** Sets or clears bits [first, end) of one page; returns by how much the number of set bits changed. */
+/**
+ * Sets or clears bits [first, end) of one page; returns by how much the number of set bits changed.
+ */
 function fillWords(words: Uint32Array, first: number, end: number, value: boolean): number {
   let changed = 0;
   for (let word = first >>> 5; word * 32 < end; word++) {

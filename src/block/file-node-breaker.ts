@@ -9,7 +9,9 @@ import type { Clock } from '../util/clock.ts';
  * is in proportion to the wait, so that a hiccup costs little and a stuck disk stops few others.
  */
 
-/** A write that took longer waited for something. Less can also be a busy processor's time slice. */
+/**
+ * A write that took longer waited for something. Less can also be a busy processor's time slice.
+ */
 const SLOW_MS = 5;
 /** The rest after a slow write, in multiples of its wait: waiting takes a tenth of our time... */
 const REST_FACTOR_MIN = 8;

@@ -9,7 +9,9 @@ import type { BlockNode } from './node.ts';
 export interface NodeUse {
   /** The node that the user talks to now. */
   readonly node: BlockNode;
-  /** Who: `export exp0`, `job mirror0`, `node mirror-top`. Shown when the node cannot be removed. */
+  /**
+   * Who: `export exp0`, `job mirror0`, `node mirror-top`. Shown when the node cannot be removed.
+   */
   readonly user: string;
   readonly writable: boolean;
   /** Ends the use. */
@@ -35,7 +37,9 @@ class Use implements NodeUse {
   }
 }
 
-/** Why a node must be left alone, in QEMU's words: `block device is in use by block job: mirror`. */
+/**
+ * Why a node must be left alone, in QEMU's words: `block device is in use by block job: mirror`.
+ */
 export interface Blocker {
   readonly node: BlockNode;
   readonly reason: string;

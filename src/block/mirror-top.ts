@@ -35,7 +35,9 @@ export interface MirrorListener {
   onMarked(): void;
   /** A synchronous write of so many bytes to the target begins. */
   onActiveBegin(bytes: number): void;
-  /** A synchronous write has let go of its range; `copiedBytes` of its `bytes` are on the target. */
+  /**
+   * A synchronous write has let go of its range; `copiedBytes` of its `bytes` are on the target.
+   */
   onActiveEnd(bytes: number, copiedBytes: number): void;
   /** A synchronous request to the target has failed; its range is marked by now. */
   onActiveError(error: BlockError): void;

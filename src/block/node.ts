@@ -107,7 +107,9 @@ export abstract class BlockNode {
     return done && this.#finish(done, recording, offset, length);
   }
 
-  /** The contents of the range no longer matter; what it reads as until the next write is not said. */
+  /**
+   * The contents of the range no longer matter; what it reads as until the next write is not said.
+   */
   discard(offset: number, length: number, flags = 0): Completion {
     this.#assertWritable(offset, length);
     const recording = this.#recording;
@@ -213,7 +215,9 @@ export abstract class BlockNode {
     this.#recording = enabled.length === 0 ? NO_BITMAPS : enabled;
   }
 
-  /** The rest of a write that did not finish at once: a failed one may have changed the disk too. */
+  /**
+   * The rest of a write that did not finish at once: a failed one may have changed the disk too.
+   */
   #finish(
     done: Promise<void>,
     recording: readonly DirtyBitmap[],

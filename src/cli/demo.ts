@@ -23,8 +23,8 @@ import { packageFile } from './version.ts';
 
 /**
  * `demo` (`npm start`): everything there is, on one machine and with nothing but temporary files. A
- * source disk with an ext4 file system and some room behind it, where a client writes; a target that
- * another server of this process holds in memory; a live mirror between them over a socket.
+ * source disk with an ext4 file system and some room behind it, where a client writes; a target
+ * that another server of this process holds in memory; a live mirror between them over a socket.
  */
 const DISK_BYTES = 256 * MiB;
 const WRITES_PER_SECOND = 200;
@@ -162,7 +162,7 @@ async function runOnce({ daemon, target, load }: Demo, watch: MirrorWatch): Prom
   }
   const seconds = ((performance.now() - begin) / 1000).toFixed(2);
   process.stdout.write(
-    `mirrored ${formatBytes(DISK_BYTES)} in ${seconds} s while a client made ${load.writes} writes; ` +
-      'source and target are equal\n',
+    `mirrored ${formatBytes(DISK_BYTES)} in ${seconds} s while a client made ` +
+      `${load.writes} writes; source and target are equal\n`,
   );
 }

@@ -2,7 +2,8 @@ import { formatBytes, formatSeconds } from '../util/units.ts';
 
 /**
  * How far a mirror is, in the words that Proxmox's log has made familiar, so that a line can be
- * pasted into a ticket. On a terminal one line is redrawn; elsewhere a line comes every few seconds.
+ * pasted into a ticket. On a terminal one line is redrawn; elsewhere a line comes every few
+ * seconds.
  */
 export interface MirrorFigures {
   readonly id: string;

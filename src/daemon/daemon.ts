@@ -54,7 +54,9 @@ export class Daemon {
     return this.storage.nbd.server?.addresses ?? [];
   }
 
-  /** Takes everything down in order: clients are answered, jobs cancelled, disks flushed and closed. */
+  /**
+   * Takes everything down in order: clients are answered, jobs cancelled, disks flushed and closed.
+   */
   async close(): Promise<void> {
     this.#log.info({}, 'closing');
     await this.storage.close();

@@ -4,8 +4,8 @@ import { sleep, systemClock } from '../util/clock.ts';
 import { KiB } from '../util/limits.ts';
 
 /**
- * A little load for demonstrations: 4 KiB writes at a steady rate to random places of a region of an
- * export, as any client sends them.
+ * A little load for demonstrations: 4 KiB writes at a steady rate to random places of a region of
+ * an export, as any client sends them.
  */
 const WRITE_BYTES = 4 * KiB;
 

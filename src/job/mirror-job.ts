@@ -201,7 +201,8 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
   /**
    * From "the node records" to "the filter marks", with no instant in which nobody does. Writes
    * that entered the source before the filter was there are seen only by the node: it records until
-   * they have ended. From then on the filter sees every write, so parts of granules can be told apart.
+   * they have ended. From then on the filter sees every write, so parts of granules can be told
+   * apart.
    */
   async #takeOver(): Promise<void> {
     const { source, top, bitmap } = this.#parts;
@@ -383,7 +384,9 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
     top.undrain();
   }
 
-  /** Client writes that were below the filter when it went still mark the bitmap: then it is free. */
+  /**
+   * Client writes that were below the filter when it went still mark the bitmap: then it is free.
+   */
   protected async clean(): Promise<void> {
     const { bitmap, top, unblock } = this.#parts;
     this.#stopWatching();

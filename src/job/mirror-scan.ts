@@ -39,7 +39,9 @@ export async function markInitial(options: {
   }
 }
 
-/** By block status alone: may say no for a target that is all zero, never yes for one that is not. */
+/**
+ * By block status alone: may say no for a target that is all zero, never yes for one that is not.
+ */
 async function isAllZero(target: BlockNode, pausePoint: () => Promise<boolean>): Promise<boolean> {
   for (let at = 0; at < target.size && (await pausePoint()); ) {
     for (const extent of await target.blockStatus(at, target.size - at, EXTENTS_MAX)) {

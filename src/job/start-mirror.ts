@@ -120,7 +120,9 @@ function checkFree(graph: BlockGraph, target: BlockNode): void {
   }
 }
 
-/** The working bitmap's checks, in the order and words of the 2024 series (its section 2.5 here). */
+/**
+ * The working bitmap's checks, in the order and words of the 2024 series (its section 2.5 here).
+ */
 function checkBitmap(options: MirrorOptions): DirtyBitmap | undefined {
   const { bitmap: name, source, sync, granularity } = options;
   if (name === undefined) return undefined;

@@ -11,8 +11,8 @@ import { Transmission } from './transmission.ts';
 
 /**
  * One client from its first byte to its last: it negotiates within a given time, then it is served,
- * then it is sent off in order or cut. A client is *gone* when its socket is closed and nothing that
- * it asked for is still in flight below.
+ * then it is sent off in order or cut. A client is *gone* when its socket is closed and nothing
+ * that it asked for is still in flight below.
  */
 export interface ClientOptions {
   readonly connection: Connection;

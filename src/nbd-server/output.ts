@@ -4,10 +4,10 @@ import type { BufferPool } from '../util/buffer-pool.ts';
 import { OUTPUT_SLAB_BYTES } from '../util/limits.ts';
 
 /**
- * The replies to one client. They gather in a slab, one behind the other, and `flush` sends what has
- * gathered with one system call. A READ's data is read straight to its place in the slab; when the
- * node cannot do that at once, the place is *detached*: what stands before it goes out, what comes
- * after it is gathered behind it, and the slab lives until the place is released.
+ * The replies to one client. They gather in a slab, one behind the other, and `flush` sends what
+ * has gathered with one system call. A READ's data is read straight to its place in the slab; when
+ * the node cannot do that at once, the place is *detached*: what stands before it goes out, what
+ * comes after it is gathered behind it, and the slab lives until the place is released.
  *
  * Slabs come from a pool and go back when everything in them has been sent and released, so that an
  * idle client holds none.

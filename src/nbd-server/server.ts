@@ -98,8 +98,8 @@ export class NbdServer {
   }
 
   /**
-   * Begins to take an export away: `safe` refuses while it has clients, `hard` cuts them. It is gone
-   * when `onExportClosed` is called, which can be before this returns.
+   * Begins to take an export away: `safe` refuses while it has clients, `hard` cuts them. It is
+   * gone when `onExportClosed` is called, which can be before this returns.
    */
   removeExport(id: string, mode: 'safe' | 'hard'): void {
     const removed = this.#exports.get(id);

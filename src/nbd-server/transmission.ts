@@ -69,8 +69,8 @@ export class Transmission implements ByteSink {
   #payloadFilled = 0;
   #swallowBytes = 0;
   /**
-   * The last WRITE was not done at once. Then the payload of the next one is copied out of the chunk
-   * it came in: a copy costs less than a new slab for the socket to read into.
+   * The last WRITE was not done at once. Then the payload of the next one is copied out of the
+   * chunk it came in: a copy costs less than a new slab for the socket to read into.
    */
   #writesTakeTime = false;
   /** Views into the chunk at hand are still in use. */

@@ -1,6 +1,7 @@
 /**
- * Bytes that arrived and were not asked for yet, as the chunks they arrived in. Taking a whole first
- * chunk or a part of it costs nothing (a view); only a piece that spans chunks is copied, once.
+ * Bytes that arrived and were not asked for yet, as the chunks they arrived in. Taking a whole
+ * first chunk or a part of it costs nothing (a view); only a piece that spans chunks is copied,
+ * once.
  */
 export class ByteQueue {
   #chunks: Buffer[] = [];

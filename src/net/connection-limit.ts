@@ -2,8 +2,8 @@ import { LISTEN_WAITING_MAX } from '../util/limits.ts';
 
 /**
  * How many connections are served at a time, over all listeners that share this. At the limit the
- * next peers are connected but hear nothing until somebody leaves, as they would in the system's own
- * queue, which Node cannot leave them in.
+ * next peers are connected but hear nothing until somebody leaves, as they would in the system's
+ * own queue, which Node cannot leave them in.
  */
 export class ConnectionLimit {
   readonly #max: number;

@@ -115,8 +115,8 @@ export class Connection {
   }
 
   /**
-   * Sends `data`, which nobody may change until `onWritten` is called: when the system has taken it,
-   * or when the connection broke. Returns whether more is welcome now (else see `whenDrained`).
+   * Sends `data`, which nobody may change until `onWritten` is called: when the system has taken
+   * it, or when the connection broke. Returns whether more is welcome now (else see `whenDrained`).
    */
   write(data: Buffer, onWritten?: () => void): boolean {
     return this.#socket.write(data, onWritten);

@@ -5,7 +5,9 @@ import { syncInPool, writeInPool } from './pool-io.ts';
 import type { Syscalls } from './syscalls.ts';
 import { systemError } from './system-error.ts';
 
-/** The system calls as far as plain Node goes: nothing is cached, all is data, locks are granted. */
+/**
+ * The system calls as far as plain Node goes: nothing is cached, all is data, locks are granted.
+ */
 export const portableSyscalls: Syscalls = {
   readCached: () => 0,
 

@@ -8,7 +8,9 @@ export function systemError(call: string, errno: number): NodeJS.ErrnoException 
   return Object.assign(error, { code, errno: -errno, syscall: call });
 }
 
-/** As `strerror` says it: "No such file or directory"; the error's own message if it has no errno. */
+/**
+ * As `strerror` says it: "No such file or directory"; the error's own message if it has no errno.
+ */
 export function describeError(error: unknown): string {
   if (isUnsupported(error)) return strerror('ENOTSUP');
   const { errno } = error as NodeJS.ErrnoException;

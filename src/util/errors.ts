@@ -1,7 +1,8 @@
 /**
  * The errors that callers tell apart. Each class says who handles it:
  * `BlockError` the NBD server, the job's error policy or QMP; `ProtocolError` ends one connection;
- * `UsageError` ends a command with exit code 1 (a refused QMP command is `QmpError`, in `protocol/qmp`).
+ * `UsageError` ends a command with exit code 1 (a refused QMP command is `QmpError`, in
+ * `protocol/qmp`).
  */
 
 /** errno names as Node spells them in `error.code`. */
@@ -83,7 +84,9 @@ export type ErrorClass =
   | 'DeviceNotFound'
   | 'KVMMissingCap';
 
-/** A request of an operator that is refused; the monitor answers it with this class and sentence. */
+/**
+ * A request of an operator that is refused; the monitor answers it with this class and sentence.
+ */
 export class RefusedError extends Error {
   override readonly name = 'RefusedError';
   readonly errorClass: ErrorClass;

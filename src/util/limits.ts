@@ -6,9 +6,14 @@ export const KiB = 1024;
 export const MiB = 1024 * KiB;
 export const GiB = 1024 * MiB;
 
-/** Largest READ or WRITE payload that the server takes (`maximum payload` of NBD_INFO_BLOCK_SIZE). */
+/**
+ * Largest READ or WRITE payload that the server takes (`maximum payload` of NBD_INFO_BLOCK_SIZE).
+ */
 export const NBD_PAYLOAD_BYTES_MAX = 64 * MiB;
-/** Bytes of READ and WRITE payload that one client may have in flight before we stop reading from it. */
+/**
+ * Bytes of READ and WRITE payload that one client may have in flight before we stop reading from
+ * it.
+ */
 export const CLIENT_IN_FLIGHT_BYTES_MAX = 64 * MiB;
 /** Requests that one client may have in flight before we stop reading from it. */
 export const CLIENT_IN_FLIGHT_REQUESTS_MAX = 128;
@@ -33,9 +38,13 @@ export const TARGET_OPTION_REPLIES_MAX = 1024;
 export const TARGET_STATUS_EXTENTS_MAX = 2 ** 20;
 /** Chunks of one READ's reply that stand out of order. */
 export const TARGET_SCATTERED_CHUNKS_MAX = 1024;
-/** Payloads up to this size are copied behind their header, longer ones are sent from their place. */
+/**
+ * Payloads up to this size are copied behind their header, longer ones are sent from their place.
+ */
 export const TARGET_COPIED_PAYLOAD_BYTES_MAX = 32 * KiB;
-/** Longest WRITE_ZEROES, TRIM, CACHE or BLOCK_STATUS: they carry no payload, but take their time. */
+/**
+ * Longest WRITE_ZEROES, TRIM, CACHE or BLOCK_STATUS: they carry no payload, but take their time.
+ */
 export const TARGET_EFFECT_BYTES_MAX = 128 * MiB;
 /** Time for a server to close after we said goodbye. */
 export const TARGET_GOODBYE_MS_MAX = 2_000;
@@ -43,7 +52,9 @@ export const TARGET_GOODBYE_MS_MAX = 2_000;
 export const RECONNECT_PAUSE_MS_MIN = 1_000;
 export const RECONNECT_PAUSE_MS_MAX = 16_000;
 
-/** Bytes of background copies in flight: more falls out of the processor's cache on a short link. */
+/**
+ * Bytes of background copies in flight: more falls out of the processor's cache on a short link.
+ */
 export const COPY_IN_FLIGHT_BYTES_MAX = 8 * MiB;
 
 /** Aligned memory that one node past the page cache keeps for its next requests. */
@@ -67,7 +78,9 @@ export const GRANULARITY_MIN = 512;
 export const GRANULARITY_MAX = 2 * GiB;
 /** Largest granularity of a mirror job. */
 export const MIRROR_GRANULARITY_MAX = 64 * MiB;
-/** Granularity when nobody says otherwise: what QEMU takes for a node that reports no cluster size. */
+/**
+ * Granularity when nobody says otherwise: what QEMU takes for a node that reports no cluster size.
+ */
 export const GRANULARITY_DEFAULT = 64 * KiB;
 
 /** Offsets and lengths are JavaScript numbers: exact up to here (8 PiB). */
@@ -90,7 +103,9 @@ export const SERVER_KEPT_BYTES_MAX = 24 * MiB;
 export const CLIENT_TURN_REQUESTS_MAX = 256;
 /** The rest of a WRITE's payload is read straight into its buffer when it is at least this long. */
 export const DIRECT_RECEIVE_BYTES_MIN = 16 * KiB;
-/** A WRITE over the maximum is answered when its payload has been swallowed; beyond this we close. */
+/**
+ * A WRITE over the maximum is answered when its payload has been swallowed; beyond this we close.
+ */
 export const NBD_SWALLOW_BYTES_MAX = 256 * MiB;
 /** Time that a client gets to take its last replies before its connection is cut. */
 export const CLIENT_LINGER_MS = 2_000;

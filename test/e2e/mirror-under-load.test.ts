@@ -5,7 +5,9 @@ import { makeImage, startExport } from '../support/nbd-mirror.ts';
 import { describePeers, startProcess, startQemuNbd, tempDir } from '../support/peers.ts';
 import { mustRun, pause } from '../support/process.ts';
 
-/** Random load by fio while qemu-nbd holds the target: at the end qemu-img must find no difference. */
+/**
+ * Random load by fio while qemu-nbd holds the target: at the end qemu-img must find no difference.
+ */
 const MiB = 1 << 20;
 const SIZE = 64 * MiB;
 

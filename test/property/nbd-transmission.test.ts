@@ -6,8 +6,8 @@ import { encodeRequest } from '../support/raw-nbd-client.ts';
 import { TransmissionHarness } from '../support/transmission-harness.ts';
 
 /**
- * A stream of requests is cut anywhere, part of it is read straight into the rooms that are offered,
- * and the disk answers now or later. Replies and disk must be those of a plain model.
+ * A stream of requests is cut anywhere, part of it is read straight into the rooms that are
+ * offered, and the disk answers now or later. Replies and disk must be those of a plain model.
  */
 const SIZE = 256 * KiB;
 
@@ -64,7 +64,7 @@ function decode(sent: Buffer, requests: readonly Step[]): Map<number, unknown> {
 }
 
 describe('transmission', () => {
-  it('answers a stream cut anywhere as a plain disk would, one request after the other', async () => {
+  it('answers a stream cut anywhere as a plain disk would, one by one', async () => {
     await fc.assert(
       fc.asyncProperty(steps, fc.infiniteStream(fc.nat(60 * KiB)), async (requests, cuts) => {
         const harness = new TransmissionHarness(SIZE, () => false);

@@ -78,7 +78,12 @@ describe('a node whose server goes away, without a delay', () => {
       code: 'EIO',
       message: expect.stringContaining('Cannot reach the server of node "target"'),
     });
-    await expect.poll(() => (clock.advance(1000), server.connections), SOON).toBe(3);
+    await expect
+      .poll(() => {
+        clock.advance(1000);
+        return server.connections;
+      }, SOON)
+      .toBe(3);
     await expect.poll(async () => (await failureOf(read(node))).code).toBe('success');
   });
 });
@@ -90,7 +95,12 @@ describe('a request to a server that has been away for long', () => {
     await read(node);
     await failureOf(read(node));
     // After 0, 1, 3 and 7 seconds; the next attempt would be after 15.
-    await expect.poll(() => (clock.advance(100), server.connections), SOON).toBe(5);
+    await expect
+      .poll(() => {
+        clock.advance(100);
+        return server.connections;
+      }, SOON)
+      .toBe(5);
     await new Promise((resolve) => setTimeout(resolve, 20));
     await failureOf(read(node));
     clock.advance(500);
@@ -132,7 +142,12 @@ describe('a node whose server goes away, with a delay', () => {
     const { node, server, clock } = await open({ delaySeconds: 1 }, ...scripts);
     await read(node);
     const failure = failureOf(read(node));
-    await expect.poll(() => (clock.advance(1000), server.connections), SOON).toBe(5);
+    await expect
+      .poll(() => {
+        clock.advance(1000);
+        return server.connections;
+      }, SOON)
+      .toBe(5);
     expect((await failure).code).toBe('EIO');
     await expect.poll(async () => (await failureOf(read(node))).code).toBe('success');
   });
@@ -158,7 +173,12 @@ describe('a node whose server goes away, with a delay', () => {
     const third = read(node);
     await new Promise((resolve) => setTimeout(resolve, 50));
     expect(server.connections).toBe(2);
-    await expect.poll(() => (clock.advance(500), server.connections), SOON).toBe(3);
+    await expect
+      .poll(() => {
+        clock.advance(500);
+        return server.connections;
+      }, SOON)
+      .toBe(3);
     await third;
   });
 });
@@ -266,7 +286,12 @@ describe('opening a node', () => {
     void failureOf(opening).then((error) => {
       failure = error;
     });
-    await expect.poll(() => (clock.advance(100), failure), SOON).toBeDefined();
+    await expect
+      .poll(() => {
+        clock.advance(100);
+        return failure;
+      }, SOON)
+      .toBeDefined();
     expect(failure!.message).toContain('was closed by the peer');
     expect(server.connections).toBeGreaterThan(1);
   });
@@ -277,7 +302,12 @@ describe('opening a node', () => {
       connection < 2 ? refuses(peer, connection) : good(peer, connection),
     );
     const opening = openNbdNode(server.address.path, { clock, openTimeoutSeconds: 100 });
-    await expect.poll(() => (clock.advance(100), server.connections), SOON).toBe(3);
+    await expect
+      .poll(() => {
+        clock.advance(100);
+        return server.connections;
+      }, SOON)
+      .toBe(3);
     await read(await opening);
   });
 

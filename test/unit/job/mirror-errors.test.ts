@@ -179,7 +179,7 @@ describe('write-blocking, with the target in trouble', () => {
     await rig.jobs.cancelAll();
   });
 
-  it('passes a flush to the target, and copies again what a failed flush may have lost', async () => {
+  it('passes a flush to the target, and copies again what a failed one may have lost', async () => {
     const rig = new MirrorRig({ size: MiB });
     rig.mirror({ copyMode: 'write-blocking', onTargetError: 'ignore' });
     await rig.ready();

@@ -59,7 +59,7 @@ describe("a caller's bitmap", () => {
     await rig.jobs.cancelAll();
   });
 
-  it('is busy and not recording while the job has it, and both are undone after success', async () => {
+  it('is busy and not recording while the job has it, and neither after success', async () => {
     const rig = new MirrorRig({ size: MiB });
     const bitmap = rig.bitmap('b0');
     const job = rig.mirror({ bitmap: 'b0' });

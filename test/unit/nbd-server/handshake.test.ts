@@ -100,7 +100,7 @@ describe('GO and INFO', () => {
     expect(await client.reply()).toMatchObject({ cookie: 1, error: 0 });
   });
 
-  it('send name and description on request, unknown requests are ignored (GO-05, GO-09)', async () => {
+  it('send name and description on request, ignore unknown requests (GO-05, GO-09)', async () => {
     const rig = await startNbdRig({ export: { name: 'disk', description: 'the disk' } });
     const client = await haggling(rig);
     const infos = [wire.NBD_INFO_NAME, 77, wire.NBD_INFO_DESCRIPTION, wire.NBD_INFO_NAME];

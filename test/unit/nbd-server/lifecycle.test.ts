@@ -50,7 +50,7 @@ describe('removing an export', () => {
     expect((await client.reply(1)).error).toBe(0);
   });
 
-  it('that has clients cuts them when it is hard, and closes behind their last request', async () => {
+  it('that has clients cuts them when it is hard, and closes behind the last request', async () => {
     const { closed, server } = recordClosed();
     const { node, waiting } = gatedDisk();
     const rig = await startNbdRig({ node, server });

@@ -13,7 +13,7 @@ import { startNbdRig } from '../../support/nbd-rig.ts';
 const { NBD_CMD_READ: READ, NBD_CMD_WRITE: WRITE } = wire;
 
 describe('block sizes', () => {
-  it('are told without being asked for: 1, at least 4096, 64 MiB (SZ-01, SZ-02, SZ-03)', async () => {
+  it('are told without being asked: 1, at least 4096, 64 MiB (SZ-01, SZ-02, SZ-03)', async () => {
     const client = await (await startNbdRig()).connect();
     const infos = (await client.go()).slice(0, -1).map(({ data }) => decodeInfo(data));
     expect(infos).toContainEqual({

@@ -69,7 +69,7 @@ describe.each(DISKS)('%s', (_name, makeDisk) => {
     }
   });
 
-  it('answers every one of many requests in flight, repeated cookies too (RQ-02, RQ-03)', async () => {
+  it('answers each of many requests in flight, repeated cookies too (RQ-02, RQ-03)', async () => {
     const client = await (await startNbdRig({ node: makeDisk() })).connect();
     await client.go();
     const count = 1000;

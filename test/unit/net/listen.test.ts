@@ -54,7 +54,9 @@ describe('a listener', () => {
 
   it('replaces the socket of a process that has died', async () => {
     const path = join(await tempDir(), 'socket');
-    const script = `require('net').createServer().listen(${JSON.stringify(path)}, () => process.kill(process.pid, 9))`;
+    const script =
+      `require('net').createServer().listen(${JSON.stringify(path)}, ` +
+      '() => process.kill(process.pid, 9))';
     await mustRun('sh', ['-c', 'node -e "$1" || true', 'sh', script]);
     expect(existsSync(path)).toBe(true);
     expect(await answers((await echo({ type: 'unix', path })).address)).toBe(true);
