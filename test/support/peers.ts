@@ -120,16 +120,20 @@ export async function startNbdServer(options: NbdServerOptions): Promise<NbdPeer
   return { process, socket, uri: nbdUri(socket, name) };
 }
 
-/** qemu-storage-daemon with `args` and a QMP monitor on the socket `qmp`. */
+/**
+ * qemu-storage-daemon with `args` and a QMP monitor on the socket `qmp`. It is ready when its pid
+ * file is there: a QEMU that is spoken to before it is through its options may never answer.
+ */
 export async function startQsd(
   args: readonly string[],
 ): Promise<{ process: RunningProcess; qmp: string }> {
-  const qmp = await newSocket('qmp.sock');
+  const directory = await tempDir();
+  const [qmp, pidFile] = [join(directory, 'qmp.sock'), join(directory, 'pid')];
   const chardev = `socket,id=qmp,path=${qmp},server=on,wait=off`;
   const process = await startProcess(
     'qemu-storage-daemon',
-    [...args, '--chardev', chardev, '--monitor', 'chardev=qmp'],
-    { readySocket: qmp },
+    [...args, '--chardev', chardev, '--monitor', 'chardev=qmp', '--pidfile', pidFile],
+    { readyFile: pidFile },
   );
   return { process, qmp };
 }
@@ -139,6 +143,6 @@ export function nbdUri(socket: string, exportName = ''): string {
   return `nbd+unix:///${encodeURIComponent(exportName)}?socket=${socket}`;
 }
 
-async function newSocket(name = 'nbd.sock'): Promise<string> {
-  return join(await tempDir(), name);
+async function newSocket(): Promise<string> {
+  return join(await tempDir(), 'nbd.sock');
 }

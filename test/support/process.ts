@@ -1,11 +1,11 @@
 /**
  * Foreign programs as tests and benchmarks use them: started, waited for, quoted when something
  * goes wrong, and gone afterwards. A `Scope` owns what was started in it. Two nets lie below:
- * programs get a parent-death signal where setpriv(1) exists, and whatever is left is killed when
- * we exit.
+ * programs get a parent-death signal where setpriv(1) exists, and whatever is left is killed and
+ * removed when we exit.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -18,8 +18,10 @@ const POLL_MS = 5;
 const OUTPUT_CHARACTERS_MAX = 256 * 1024;
 
 const alive = new Set<{ kill(signal: NodeJS.Signals): unknown }>();
+const directories = new Set<string>();
 process.on('exit', () => {
   for (const child of alive) child.kill('SIGKILL');
+  for (const path of directories) rmSync(path, { recursive: true, force: true });
 });
 
 /**
@@ -37,6 +39,8 @@ export interface ProcessOptions {
   readySocket?: string;
   /** Wait until somebody listens on this TCP port of the loopback. */
   readyPort?: number;
+  /** Wait until this file is there, as a pid file that is written when everything else is done. */
+  readyFile?: string;
   /** Wait until this has appeared in the output. */
   readyLine?: RegExp;
   env?: Record<string, string>;
@@ -186,7 +190,11 @@ export class Scope {
 
   async tempDir(): Promise<string> {
     const path = await mkdtemp(join(tmpdir(), 'nbd-mirror-test-'));
-    this.onClose(() => rm(path, { recursive: true, force: true }));
+    directories.add(path);
+    this.onClose(async () => {
+      await rm(path, { recursive: true, force: true });
+      directories.delete(path);
+    });
     return path;
   }
 
@@ -197,12 +205,15 @@ export class Scope {
   ): Promise<RunningProcess> {
     const started = spawnProcess(command, args, options);
     this.onClose(() => started.stop());
-    const { readySocket, readyPort, readyLine, timeoutMs } = options;
+    const { readySocket, readyPort, readyFile, readyLine, timeoutMs } = options;
     if (readySocket !== undefined) {
       await started.waitUntil(() => isListening(readySocket), readySocket, timeoutMs);
     }
     if (readyPort !== undefined) {
       await started.waitUntil(() => isListening(readyPort), `port ${readyPort}`, timeoutMs);
+    }
+    if (readyFile !== undefined) {
+      await started.waitUntil(() => existsSync(readyFile), readyFile, timeoutMs);
     }
     if (readyLine !== undefined) {
       await started.waitUntil(() => readyLine.test(started.output), `${readyLine}`, timeoutMs);
