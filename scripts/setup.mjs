@@ -55,7 +55,7 @@ export function mayInstall() {
 }
 
 /** Runs apt-get without questions; says what it said when it failed. */
-export function apt(args, { cwd = ROOT } = {}) {
+export function apt(args, { cwd = ROOT, called = args[0] } = {}) {
   const result = spawnSync('apt-get', args, {
     cwd,
     encoding: 'utf8',
@@ -63,7 +63,7 @@ export function apt(args, { cwd = ROOT } = {}) {
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   if (result.status === 0) return true;
-  say(`apt-get ${args[0]} failed:\n${firstAndLastLines(result)}`);
+  say(`apt-get ${called} failed:\n${firstAndLastLines(result)}`);
   return false;
 }
 

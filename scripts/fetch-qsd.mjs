@@ -1,0 +1,101 @@
+/**
+ * A newer qemu-storage-daemon for the benchmark than the release of Debian has: the one in its
+ * backports, downloaded by apt-get from wherever this machine gets its packages and unpacked (not
+ * installed) under `.cache/qsd10`, with a wrapper that finds the libraries that came along.
+ */
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { apt, hasTool, ROOT, say } from './setup.mjs';
+
+const CACHE = join(ROOT, '.cache', 'qsd10');
+export const QSD = join(CACHE, 'qemu-storage-daemon');
+const PACKAGE = 'qemu-utils';
+const SOURCES = '/etc/apt/sources.list.d';
+
+/** Without it the benchmark takes the installed one: never an error. */
+export function fetchQsd() {
+  if (existsSync(QSD)) return;
+  if (!hasTool('apt-get') || !hasTool('dpkg-deb')) return;
+  say('fetching qemu-storage-daemon from backports');
+  rmSync(CACHE, { recursive: true, force: true });
+  mkdirSync(join(CACHE, 'lists', 'partial'), { recursive: true });
+  if (!download()) say('no newer qemu-storage-daemon: the installed one is the peer');
+}
+
+function download() {
+  const suite = `${codename()}-backports`;
+  const uri = archive();
+  if (uri === undefined) return false;
+  const list = join(CACHE, 'backports.list');
+  const signed = '/usr/share/keyrings/debian-archive-keyring.gpg';
+  const suites = [codename(), suite].map(
+    (name) => `deb [signed-by=${signed}] ${uri} ${name} main\n`,
+  );
+  writeFileSync(list, suites.join(''));
+  // apt works on lists of its own here, so that the machine's configuration stays as it is.
+  const options = [
+    ...['-o', `Dir::Etc::sourcelist=${list}`, '-o', 'Dir::Etc::sourceparts=-'],
+    ...['-o', `Dir::State::lists=${join(CACHE, 'lists')}`, '-o', 'APT::Sandbox::User=root', '-q'],
+  ];
+  const get = (names) =>
+    apt([...options, 'download', '-t', suite, ...names], { cwd: CACHE, called: 'download' });
+  if (!apt([...options, 'update'], { called: 'update' }) || !get([PACKAGE])) return false;
+  const root = join(CACHE, 'root');
+  const libraries = missingLibraries();
+  if (libraries.length > 0 && !get(libraries)) return false;
+  for (const name of debs()) spawnSync('dpkg-deb', ['-x', join(CACHE, name), root]);
+  for (const name of debs()) rmSync(join(CACHE, name));
+  for (const name of ['lists', 'backports.list']) rmSync(join(CACHE, name), { recursive: true });
+  return writeWrapper(root);
+}
+
+/** Packages that the downloaded one needs and that are not installed. */
+function missingLibraries() {
+  const [deb] = debs();
+  const field = spawnSync('dpkg-deb', ['-f', join(CACHE, deb), 'Depends'], { encoding: 'utf8' });
+  const names = field.stdout.split(',').map((part) => part.trim().split(/[ :]/)[0]);
+  return names.filter((name) => {
+    const query = spawnSync('dpkg-query', ['-W', '-f', '${db:Status-Status}', name]);
+    return query.stdout.toString() !== 'installed';
+  });
+}
+
+function writeWrapper(root) {
+  const folders = ['usr/lib', 'lib'].map((name) => join(root, name, 'x86_64-linux-gnu'));
+  const program = join(root, 'usr', 'bin', 'qemu-storage-daemon');
+  const path = folders.filter(existsSync).join(':');
+  const script = `#!/bin/sh\nLD_LIBRARY_PATH='${path}' exec '${program}' "$@"\n`;
+  writeFileSync(QSD, script, { mode: 0o755 });
+  const works = spawnSync(QSD, ['--version']).status === 0;
+  if (!works) rmSync(QSD);
+  return works;
+}
+
+function debs() {
+  return readdirSync(CACHE).filter((name) => name.endsWith('.deb'));
+}
+
+function codename() {
+  return /^VERSION_CODENAME=(\S+)/m.exec(readFileSync('/etc/os-release', 'utf8'))?.[1];
+}
+
+/** Where this machine gets the release from: both forms in which apt keeps its sources. */
+function archive() {
+  const files = existsSync(SOURCES) ? readdirSync(SOURCES).map((name) => join(SOURCES, name)) : [];
+  for (const file of [...files, '/etc/apt/sources.list'].filter(existsSync)) {
+    for (const stanza of readFileSync(file, 'utf8').split(/\n\s*\n/)) {
+      const suite = new RegExp(`^Suites:.*\\b${codename()}(?:\\s|$)`, 'm').test(stanza);
+      const uri = /^URIs:\s*(\S+)/m.exec(stanza)?.[1];
+      if (suite && uri !== undefined) return uri;
+      const line = new RegExp(`^deb\\s+(?:\\[.*?\\]\\s+)?(\\S+)\\s+${codename()}\\s`, 'm').exec(
+        stanza,
+      );
+      if (line !== null) return line[1];
+    }
+  }
+  return undefined;
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) fetchQsd();

@@ -1,0 +1,111 @@
+/**
+ * `npm run bench`: every workload against the peers that are here, in turn, several rounds in one
+ * run, because machines are fast and slow by the minute: only figures of one round are compared.
+ */
+import { parseArgs } from 'node:util';
+import { Scope } from '../support/process.ts';
+import { hasTool, missingPackages } from '../support/tools.ts';
+import { Images } from './images.ts';
+import { newestQsd, ourselves, versionOf } from './peers.ts';
+import {
+  formatFigure,
+  formatTable,
+  makeRow,
+  type Pair,
+  type Row,
+  shortcomings,
+} from './results.ts';
+import { allWorkloads, type Measurement, type Side, type Workload } from './workloads.ts';
+
+const USAGE = `usage: npm run bench -- [options]
+  --pairs N       rounds of each workload (3)
+  --seconds N     how long each load runs (3)
+  --only REGEX    only workloads whose names match
+  --json          rows as JSON instead of a table
+  --check         exit 1 when a ratio to qemu-storage-daemon is below 1 or memory above 200 MiB
+$QSD chooses another qemu-storage-daemon; otherwise the newest that is found.
+`;
+const NEEDED = ['fio', 'nbdkit', 'qemu-img'];
+
+const { values: options } = parseArgs({
+  options: {
+    pairs: { type: 'string', default: '3' },
+    seconds: { type: 'string', default: '3' },
+    only: { type: 'string', default: '' },
+    json: { type: 'boolean', default: false },
+    check: { type: 'boolean', default: false },
+    help: { type: 'boolean', default: false },
+  },
+});
+
+if (options.help) {
+  process.stdout.write(USAGE);
+} else {
+  process.exitCode = await bench();
+}
+
+async function bench(): Promise<number> {
+  const missing = missingPackages(NEEDED);
+  if (missing.length > 0) {
+    say(`missing: apt-get install ${missing.join(' ')}`);
+    return 1;
+  }
+  const scope = new Scope();
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.on(signal, () => void scope.close().finally(() => process.exit(1)));
+  }
+  try {
+    const rows: Row[] = [];
+    for (const workload of await chosenWorkloads(scope)) {
+      rows.push(...(await measureWorkload(workload, Number(options.pairs))));
+    }
+    process.stdout.write(options.json ? `${JSON.stringify(rows, null, 2)}\n` : formatTable(rows));
+    const found = options.check ? shortcomings(rows) : [];
+    for (const sentence of found) say(sentence);
+    return found.length > 0 ? 1 : 0;
+  } finally {
+    await scope.close();
+  }
+}
+
+async function chosenWorkloads(scope: Scope): Promise<Workload[]> {
+  const others = new Map<string, string>();
+  for (const name of ['nbdkit', 'nbdcopy'].filter(hasTool)) others.set(name, await versionOf(name));
+  const setting = {
+    images: new Images(scope),
+    ours: ourselves(),
+    qsd: await newestQsd(),
+    others,
+    seconds: Number(options.seconds),
+  };
+  if (setting.qsd === undefined) say('no qemu-storage-daemon here: it is left out');
+  return allWorkloads(setting).filter(({ name }) => new RegExp(options.only).test(name));
+}
+
+/** A round runs us and then each peer once; one row a peer. */
+async function measureWorkload(workload: Workload, rounds: number): Promise<Row[]> {
+  const pairs = new Map<string, Pair[]>(workload.peers.map(({ name }) => [name, []]));
+  for (let round = 1; round <= rounds; round++) {
+    const ours = await measureSide(workload, workload.ours, round);
+    for (const peer of workload.peers) {
+      pairs.get(peer.name)!.push({ ours, theirs: await measureSide(workload, peer, round) });
+    }
+  }
+  return workload.peers.map(({ name }) => makeRow(workload, name, pairs.get(name)!));
+}
+
+async function measureSide(workload: Workload, side: Side, round: number): Promise<Measurement> {
+  const scope = new Scope();
+  try {
+    const measured = await side.measure(scope);
+    const figure = formatFigure(measured.value, workload.unit);
+    say(`${round}: ${workload.name}: ${side.name}: ${figure}`);
+    return measured;
+  } finally {
+    await scope.close();
+  }
+}
+
+function say(text: string): void {
+  process.stderr.write(`${text}\n`);
+}

@@ -1,0 +1,72 @@
+/**
+ * One mirror job from its start to READY and to a soft cancel, by the same QMP for every contender.
+ */
+import { mustRun, type Scope } from '../support/process.ts';
+import { type RunningContender, socketOf, startNbdkit } from './peers.ts';
+
+const JOB = 'mirror0';
+
+export type CopyMode = 'background' | 'write-blocking';
+
+export class Mirror {
+  readonly #server: RunningContender;
+  readonly #source: string;
+  readonly #target: string;
+
+  private constructor(server: RunningContender, source: string, target: string) {
+    this.#server = server;
+    this.#source = source;
+    this.#target = target;
+  }
+
+  /** Adds a target in memory; the job does not run yet. */
+  static async prepare(
+    scope: Scope,
+    server: RunningContender,
+    source: string,
+    size: number,
+  ): Promise<Mirror> {
+    const target = await startNbdkit(scope, ['memory', String(size)]);
+    await server.qmp.execute('blockdev-add', {
+      driver: 'nbd',
+      'node-name': 'target',
+      server: { type: 'unix', path: socketOf(target) },
+      export: '',
+    });
+    return new Mirror(server, source, target);
+  }
+
+  /** Starts the job; seconds until it was READY. */
+  async untilReady(copyMode: CopyMode): Promise<number> {
+    const { qmp } = this.#server;
+    const start = performance.now();
+    await qmp.execute('blockdev-mirror', {
+      'job-id': JOB,
+      device: 'disk',
+      target: 'target',
+      sync: 'full',
+      'copy-mode': copyMode,
+    });
+    await Promise.race([qmp.event('BLOCK_JOB_READY', { device: JOB }), this.#failed()]);
+    return (performance.now() - start) / 1000;
+  }
+
+  /** Ends the job when source and target are the same, and has a third party compare them. */
+  async finish(): Promise<void> {
+    const { qmp } = this.#server;
+    await qmp.execute('block-job-cancel', { device: JOB });
+    const { data } = await qmp.event('BLOCK_JOB_COMPLETED', { device: JOB });
+    if (data['error'] !== undefined) throw new Error(`the mirror failed: ${data['error']}`);
+    await compare(this.#source, this.#target);
+  }
+
+  async #failed(): Promise<never> {
+    const { data } = await this.#server.qmp.event('BLOCK_JOB_COMPLETED', { device: JOB });
+    throw new Error(`the mirror ended early: ${JSON.stringify(data)}`);
+  }
+}
+
+/** Fails unless the file and the export have the same content. */
+export async function compare(file: string, uri: string): Promise<void> {
+  await mustRun('qemu-img', ['compare', '-U', '-f', 'raw', '-F', 'raw', file, uri]);
+}

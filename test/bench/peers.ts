@@ -1,0 +1,109 @@
+/**
+ * The servers that are compared, behind one shape. Ours and qemu-storage-daemon get the same
+ * command line and the same QMP script, so that a difference in the figures is one of the programs.
+ */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { mustRun, type Scope } from '../support/process.ts';
+import { QmpConnection } from '../support/qmp-connection.ts';
+import { hasTool } from '../support/tools.ts';
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+const FETCHED_QSD = join(ROOT, '.cache', 'qsd10', 'qemu-storage-daemon');
+
+/** Something that exports a disk and mirrors it. */
+export interface Contender {
+  /** As the table calls it, with its version. */
+  name: string;
+  /** Program and first arguments, before those of qemu-storage-daemon. */
+  command: readonly string[];
+}
+
+export interface RunningContender {
+  uri: string;
+  qmp: QmpConnection;
+  /** Largest resident size so far, in bytes. */
+  peakMemory(): number;
+}
+
+export function ourselves(): Contender {
+  return {
+    name: 'nbd-mirror',
+    command: [process.execPath, join(ROOT, 'bin', 'nbd-mirror'), 'daemon'],
+  };
+}
+
+/** $QSD, or the newest of the fetched and the installed one; undefined when there is none. */
+export async function newestQsd(): Promise<Contender | undefined> {
+  const chosen = process.env['QSD'];
+  const candidates = chosen ? [chosen] : [FETCHED_QSD, 'qemu-storage-daemon'];
+  const versions = await Promise.all(
+    candidates.filter(hasTool).map(async (command) => ({
+      command,
+      version: await versionOf(command),
+    })),
+  );
+  const [newest] = versions.sort(
+    (a, b) => Number.parseFloat(b.version) - Number.parseFloat(a.version),
+  );
+  if (newest === undefined) return undefined;
+  return { name: `qemu-storage-daemon ${newest.version}`, command: [newest.command] };
+}
+
+/** First version number in what `command --version` prints. */
+export async function versionOf(command: string): Promise<string> {
+  return /\d+\.\d+(?:\.\d+)?/.exec(await mustRun(command, ['--version']))?.[0] ?? '';
+}
+
+/**
+ * Starts a contender on `file`, which it exports with writes as the default export; node `disk`.
+ */
+export async function startContender(
+  scope: Scope,
+  { command }: Contender,
+  file: string,
+): Promise<RunningContender> {
+  const directory = await scope.tempDir();
+  const [socket, monitor] = [join(directory, 'nbd.sock'), join(directory, 'qmp.sock')];
+  const pidFile = join(directory, 'pid');
+  const [program, ...first] = command;
+  const server = await scope.startProcess(
+    program!,
+    [
+      ...first,
+      ...['--blockdev', `driver=file,node-name=disk,filename=${file},discard=unmap`],
+      ...['--nbd-server', `addr.type=unix,addr.path=${socket}`],
+      ...['--export', 'type=nbd,id=export0,node-name=disk,name=,writable=on'],
+      ...['--chardev', `socket,id=qmp,path=${monitor},server=on,wait=off`],
+      ...['--monitor', 'chardev=qmp', '--pidfile', pidFile],
+    ],
+    // Not the monitor's socket: a QEMU that is spoken to before it is through its options may never
+    // answer.
+    { readyFile: pidFile },
+  );
+  const qmp = await QmpConnection.connect(monitor);
+  scope.onClose(async () => qmp.close());
+  return { uri: unixUri(socket), qmp, peakMemory: () => peakMemoryOf(server.pid) };
+}
+
+/** `nbdkit` with these arguments; its URI. */
+export async function startNbdkit(scope: Scope, args: readonly string[]): Promise<string> {
+  const socket = join(await scope.tempDir(), 'nbd.sock');
+  await scope.startProcess('nbdkit', ['-f', '-U', socket, ...args], { readySocket: socket });
+  return unixUri(socket);
+}
+
+/** The socket in a URI of `unixUri`. */
+export function socketOf(uri: string): string {
+  return new URL(uri).searchParams.get('socket')!;
+}
+
+function unixUri(socket: string): string {
+  return `nbd+unix:///?socket=${socket}`;
+}
+
+function peakMemoryOf(pid: number): number {
+  const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+  return Number(/VmHWM:\s+(\d+) kB/.exec(status)?.[1] ?? 0) * 1024;
+}
