@@ -82,14 +82,21 @@ async function chosenWorkloads(scope: Scope): Promise<Workload[]> {
   return allWorkloads(setting).filter(({ name }) => new RegExp(options.only).test(name));
 }
 
-/** A round runs us and then each peer once; one row a peer. */
+/**
+ * A round runs us and each peer once, in turns first and last; one row a peer. Timed jobs get a
+ * round that does not count: whoever is first to touch a machine's idle memory pays for everybody.
+ */
 async function measureWorkload(workload: Workload, rounds: number): Promise<Row[]> {
+  const sides = [workload.ours, ...workload.peers];
   const pairs = new Map<string, Pair[]>(workload.peers.map(({ name }) => [name, []]));
-  for (let round = 1; round <= rounds; round++) {
-    const ours = await measureSide(workload, workload.ours, round);
-    for (const peer of workload.peers) {
-      pairs.get(peer.name)!.push({ ours, theirs: await measureSide(workload, peer, round) });
+  for (let round = workload.unit === 's' ? 0 : 1; round <= rounds; round++) {
+    const figures = new Map<string, Measurement>();
+    for (const side of round % 2 === 1 ? sides : sides.toReversed()) {
+      figures.set(side.name, await measureSide(workload, side, round));
     }
+    if (round === 0) continue;
+    const ours = figures.get(workload.ours.name)!;
+    for (const [name, list] of pairs) list.push({ ours, theirs: figures.get(name)! });
   }
   return workload.peers.map(({ name }) => makeRow(workload, name, pairs.get(name)!));
 }
@@ -99,7 +106,8 @@ async function measureSide(workload: Workload, side: Side, round: number): Promi
   try {
     const measured = await side.measure(scope);
     const figure = formatFigure(measured.value, workload.unit);
-    say(`${round}: ${workload.name}: ${side.name}: ${figure}`);
+    const label = round === 0 ? 'warm-up' : `round ${round}`;
+    say(`${label}: ${workload.name}: ${side.name}: ${figure}`);
     return measured;
   } finally {
     await scope.close();
