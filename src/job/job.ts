@@ -95,10 +95,6 @@ export abstract class Job {
     return this.#userPaused;
   }
 
-  get paused(): boolean {
-    return this.#userPaused;
-  }
-
   /** Whether the job is at work at this moment, as opposed to waiting for something. */
   get busy(): boolean {
     return !this.#sleeping;
@@ -112,9 +108,6 @@ export abstract class Job {
   get ended(): Promise<void> {
     return this.#ended;
   }
-
-  /** Members of `query-block-jobs` that only this kind of job has. */
-  abstract query(): Record<string, unknown>;
 
   /** The work. Returns when it is done or force-cancelled; throws when it failed. */
   protected abstract run(): Promise<void>;

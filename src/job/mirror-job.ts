@@ -100,7 +100,8 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
     return this.#activelySynced;
   }
 
-  query(): Record<string, unknown> {
+  /** Members of `query-block-jobs` that only a mirror has; bytes, and bytes per second. */
+  query() {
     const { bitmap } = this.#parts;
     return {
       'actively-synced': this.#activelySynced,

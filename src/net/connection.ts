@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net';
 import { assert } from '../util/assert.ts';
 import { ProtocolError } from '../util/errors.ts';
-import { NET_UNREAD_BYTES_MAX } from '../util/limits.ts';
+import { NET_KEEP_ALIVE_MS, NET_UNREAD_BYTES_MAX } from '../util/limits.ts';
 import { reasonOf } from './address.ts';
 import { ByteQueue } from './byte-queue.ts';
 import { type ByteSink, Incoming } from './incoming.ts';
@@ -48,6 +48,8 @@ export class Connection {
     this.#incoming = incoming ?? new Incoming();
     this.#incoming.sink = this.#collector();
     socket.setNoDelay(true);
+    // A peer that lost its power says nothing: without this an idle connection never ends.
+    socket.setKeepAlive(true, NET_KEEP_ALIVE_MS);
     if (incoming === undefined) socket.on('data', (chunk) => this.#incoming.push(chunk));
     socket.on('end', () => this.#onEnd());
     socket.on('drain', () => this.#wakeDrainWaiters());

@@ -90,6 +90,8 @@ export const BYTES_MAX = Number.MAX_SAFE_INTEGER;
 export const NET_SLAB_BYTES = 128 * KiB;
 /** Bytes that wait for `Connection.read` before we stop reading from the socket. */
 export const NET_UNREAD_BYTES_MAX = 128 * KiB;
+/** Silence after which TCP asks whether the peer is still there. */
+export const NET_KEEP_ALIVE_MS = 30_000;
 /** Peers of a full listener that are kept waiting; further ones are turned away. */
 export const LISTEN_WAITING_MAX = 64;
 

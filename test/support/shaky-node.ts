@@ -2,7 +2,9 @@ import { BlockNode, type Completion, type DiskRange, type Extent } from '../../s
 
 export type Verb = 'read' | 'write' | 'zero' | 'discard' | 'flush' | 'status';
 
-/** What happens to a request before (and instead of) reaching the disk: nothing, a wait, an error. */
+/**
+ * What happens to a request before (and instead of) reaching the disk: nothing, a wait, an error.
+ */
 export type Meddle = (verb: Verb, range: DiskRange) => Completion;
 
 /** A disk in front of another one that delays and fails requests as the test says. */

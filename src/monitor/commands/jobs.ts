@@ -87,12 +87,6 @@ function describeJob(job: Job): Qmp<'JobInfo'> {
   };
 }
 
-/** What a mirror shows beyond other block jobs. */
-type MirrorMembers = Pick<
-  Qmp<'BlockJobInfo'>,
-  'actively-synced' | 'x-copy-mode' | 'x-dirty-bytes' | 'x-copied-bytes' | 'x-copy-rate'
->;
-
 function describeMirror(job: MirrorJob): Qmp<'BlockJobInfo'> {
   return {
     type: 'mirror',
@@ -100,7 +94,7 @@ function describeMirror(job: MirrorJob): Qmp<'BlockJobInfo'> {
     len: job.progressTotal,
     offset: job.progressCurrent,
     busy: job.busy,
-    paused: job.paused,
+    paused: job.userPaused,
     speed: job.speed,
     'io-status': job.ioStatus,
     ready: job.isReady,
@@ -108,6 +102,6 @@ function describeMirror(job: MirrorJob): Qmp<'BlockJobInfo'> {
     'auto-finalize': job.autoFinalize,
     'auto-dismiss': job.autoDismiss,
     error: job.error,
-    ...(job.query() as MirrorMembers),
+    ...job.query(),
   };
 }
