@@ -57,8 +57,8 @@ function missingLibraries() {
   const field = spawnSync('dpkg-deb', ['-f', join(CACHE, deb), 'Depends'], { encoding: 'utf8' });
   const names = field.stdout.split(',').map((part) => part.trim().split(/[ :]/)[0]);
   return names.filter((name) => {
-    const query = spawnSync('dpkg-query', ['-W', '-f', '${db:Status-Status}', name]);
-    return query.stdout.toString() !== 'installed';
+    const { stdout } = spawnSync('dpkg-query', ['-s', name], { encoding: 'utf8' });
+    return !stdout.includes('Status: install ok installed');
   });
 }
 
