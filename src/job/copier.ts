@@ -3,7 +3,7 @@ import type { MirrorTop } from '../block/mirror-top.ts';
 import { type BlockNode, type DiskRange, type Extent, ZERO_MAY_UNMAP } from '../block/node.ts';
 import type { RangeHold } from '../block/range-lock.ts';
 import { BufferPool } from '../util/buffer-pool.ts';
-import { asBlockError, type BlockError } from '../util/errors.ts';
+import { asBlockError, BlockError } from '../util/errors.ts';
 import { GiB, KiB, MiB } from '../util/limits.ts';
 
 /**
@@ -62,6 +62,7 @@ export class Copier {
   firstPassDone = false;
   /** Data bytes written to the target. */
   copiedBytes = 0;
+  #cancelled = false;
   #onIdle: (() => void) | undefined;
 
   constructor(options: {
@@ -79,6 +80,11 @@ export class Copier {
 
   get isIdle(): boolean {
     return this.#claims === 0;
+  }
+
+  /** Copies that have not reached the target yet stay away from it: it may hang. */
+  cancel(): void {
+    this.#cancelled = true;
   }
 
   /** Resolves when no copy is in flight. */
@@ -234,6 +240,7 @@ export class Copier {
   async #zero(range: DiskRange): Promise<void> {
     try {
       if (await this.#targetIsZero(range)) return;
+      this.#assertWanted();
       await this.#target().writeZeroes(range.offset, range.length, ZERO_MAY_UNMAP);
     } catch (error) {
       throw new SideError('target', error);
@@ -260,6 +267,10 @@ export class Copier {
     this.copiedBytes += range.length;
   }
 
+  #assertWanted(): void {
+    if (this.#cancelled) throw new BlockError('ECANCELED', 'The mirror was cancelled');
+  }
+
   async #readSource(offset: number, data: Buffer): Promise<void> {
     try {
       const done = this.#top.child.read(offset, data);
@@ -272,6 +283,7 @@ export class Copier {
   async #writeTarget(offset: number, data: Buffer): Promise<void> {
     const target = this.#target();
     const writes = [...zeroRuns(data, ZERO_BLOCK_BYTES)].map(async (run) => {
+      this.#assertWanted();
       if (run.zero) await target.writeZeroes(offset + run.offset, run.length, ZERO_MAY_UNMAP);
       else
         await target.write(offset + run.offset, data.subarray(run.offset, run.offset + run.length));

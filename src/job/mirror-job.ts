@@ -345,6 +345,7 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
 
   protected onForceCancel(): void {
     this.#updateMode();
+    this.#copier.cancel();
     this.#parts.target.node.cancelInFlight();
   }
 

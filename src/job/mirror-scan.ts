@@ -1,5 +1,6 @@
 import type { DirtyMap } from '../bitmap/dirty-map.ts';
 import type { BlockNode } from '../block/node.ts';
+import { BlockError } from '../util/errors.ts';
 
 /**
  * What a new mirror must copy. The filter marks client writes already, so a range that changes
@@ -40,14 +41,20 @@ export async function markInitial(options: {
 }
 
 /**
- * By block status alone: may say no for a target that is all zero, never yes for one that is not.
+ * By block status alone: may say no for a target that is all zero, or that fails to answer, never
+ * yes for one that is not.
  */
 async function isAllZero(target: BlockNode, pausePoint: () => Promise<boolean>): Promise<boolean> {
-  for (let at = 0; at < target.size && (await pausePoint()); ) {
-    for (const extent of await target.blockStatus(at, target.size - at, EXTENTS_MAX)) {
-      if (!extent.zero) return false;
-      at = extent.offset + extent.length;
+  try {
+    for (let at = 0; at < target.size && (await pausePoint()); ) {
+      for (const extent of await target.blockStatus(at, target.size - at, EXTENTS_MAX)) {
+        if (!extent.zero) return false;
+        at = extent.offset + extent.length;
+      }
     }
+    return true;
+  } catch (error) {
+    if (error instanceof BlockError) return false;
+    throw error;
   }
-  return true;
 }

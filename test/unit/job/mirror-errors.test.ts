@@ -216,6 +216,24 @@ describe('write-blocking, with the target in trouble', () => {
   });
 });
 
+describe('a forced cancel while copies read the source', () => {
+  it('sends nothing more to the target, which may hang', async () => {
+    const rig = new MirrorRig({ size: MiB });
+    await rig.source.write(0, pattern(MiB, 1));
+    const reads: (() => void)[] = [];
+    rig.source.meddle = (verb) =>
+      verb === 'read' ? new Promise<void>((resolve) => reads.push(resolve)) : undefined;
+    const job = rig.mirror();
+    await expect.poll(() => reads.length).toBeGreaterThan(0);
+    rig.target.log.length = 0;
+    rig.target.meddle = () => new Promise(() => {});
+    job.cancel({ force: true });
+    for (const go of reads) go();
+    await job.ended;
+    expect(rig.target.log).toEqual([]);
+  });
+});
+
 describe('a target that was lost and found again', () => {
   it('gets everything once more that it had answered and not flushed', async () => {
     const rig = new MirrorRig({ size: MiB });
