@@ -5,7 +5,7 @@ import type {
   StructValue,
   ValueOf,
 } from './definition.ts';
-import { BITMAP_COMMANDS, BITMAP_TYPES } from './schema/bitmaps.ts';
+import { BITMAP_COMMANDS, BITMAP_TYPES, TRANSACTION_COMMANDS } from './schema/bitmaps.ts';
 import { BLOCK_COMMANDS, BLOCK_TYPES } from './schema/block.ts';
 import { CONTROL_COMMANDS, CONTROL_TYPES } from './schema/control.ts';
 import { EXPORT_COMMANDS, EXPORT_EVENTS, EXPORT_TYPES } from './schema/exports.ts';
@@ -26,6 +26,7 @@ export const COMMANDS = {
   ...CONTROL_COMMANDS,
   ...BLOCK_COMMANDS,
   ...BITMAP_COMMANDS,
+  ...TRANSACTION_COMMANDS,
   ...EXPORT_COMMANDS,
   ...JOB_COMMANDS,
 } as const satisfies Record<string, CommandDefinition>;

@@ -5,6 +5,7 @@ import { controlCommands } from './commands/control.ts';
 import { exportCommands } from './commands/exports.ts';
 import { jobCommands } from './commands/jobs.ts';
 import { mirrorCommands } from './commands/mirror.ts';
+import { transactionCommands } from './commands/transaction.ts';
 import { Dispatcher } from './dispatcher.ts';
 import type { Storage } from './storage.ts';
 
@@ -26,13 +27,15 @@ export function createDispatcher(
     qemu: QEMU_VERSION,
     package: `nbd-mirror ${options.packageVersion}`,
   };
+  const bitmaps = bitmapCommands(graph);
   return new Dispatcher({
     version,
     subscribe: (listener) => events.subscribe(listener),
     handlers: {
       ...controlCommands({ version, clock, onQuit: options.onQuit }),
       ...blockCommands(graph, nodes),
-      ...bitmapCommands(graph),
+      ...bitmaps,
+      ...transactionCommands(graph, bitmaps),
       ...exportCommands(graph, nbd),
       ...mirrorCommands(graph, jobs),
       ...jobCommands(jobs),

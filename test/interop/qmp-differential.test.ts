@@ -220,6 +220,44 @@ describePeers('QMP as qemu-storage-daemon speaks it', ['qemu-storage-daemon'], (
     ]);
   });
 
+  it('in transactions', async () => {
+    const act = (type: string, data: object) => ({ type, data });
+    const on = (name: string) => ({ node: 'a', name });
+    await expectSameConversation([
+      ...sends(
+        file('a'),
+        ['transaction', { actions: [] }],
+        ['transaction', { actions: [act('block-dirty-bitmap-add', on('b0'))] }],
+        [
+          'transaction',
+          {
+            actions: [
+              act('block-dirty-bitmap-add', on('b1')),
+              act('block-dirty-bitmap-disable', on('b0')),
+              act('abort', {}),
+            ],
+          },
+        ],
+        ['query-named-block-nodes'],
+        ['transaction', { actions: [act('block-dirty-bitmap-clear', on('zz'))] }],
+        ['transaction', { actions: [act('nonsense', {})] }],
+        ['transaction', { actions: [act('block-dirty-bitmap-clear', {})] }],
+        [
+          'transaction',
+          {
+            actions: [
+              act('block-dirty-bitmap-add', on('b2')),
+              act('block-dirty-bitmap-clear', on('b0')),
+              act('block-dirty-bitmap-merge', { node: 'a', target: 'b0', bitmaps: ['b2'] }),
+              act('block-dirty-bitmap-remove', on('b2')),
+            ],
+          },
+        ],
+        ['query-named-block-nodes'],
+      ),
+    ]);
+  });
+
   it('in exports', async () => {
     const add = (id: string, more: object = {}): Step['send'] => [
       'block-export-add',

@@ -49,16 +49,7 @@ export function bitmapCommands(graph: BlockGraph): Handlers<keyof typeof BITMAP_
 
 type Check = (bitmap: DirtyBitmap) => void;
 
-function addBitmap(
-  graph: BlockGraph,
-  given: {
-    readonly node: string;
-    readonly name: string;
-    readonly granularity?: number | undefined;
-    readonly persistent?: boolean | undefined;
-    readonly disabled?: boolean | undefined;
-  },
-): void {
+function addBitmap(graph: BlockGraph, given: Qmp<'BlockDirtyBitmapAdd'>): void {
   const { name, granularity = GRANULARITY_DEFAULT } = given;
   if (name === '') throw new RefusedError('Bitmap name cannot be empty');
   const node = graph.find(given.node);

@@ -113,6 +113,8 @@ function findBitmap(
     return bitmap;
   }
   for (let node: BlockNode | undefined = exported; node !== undefined; node = node.child) {
+    // Below a window on a larger disk bitmaps count from another place.
+    if (node.size !== exported.size) break;
     const bitmap = node.findBitmap(wanted);
     if (bitmap !== undefined) return bitmap;
   }

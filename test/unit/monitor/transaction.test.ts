@@ -1,0 +1,74 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { Qmp } from '../../../protocol/qmp/schema.ts';
+import { type MonitorRig, makeMonitorRig } from '../../support/monitor-rig.ts';
+
+type Action = Qmp<'TransactionAction'>;
+
+describe('transaction', () => {
+  let rig: MonitorRig;
+  beforeEach(async () => {
+    rig = makeMonitorRig();
+    const { dispatcher } = rig;
+    await dispatcher.call('blockdev-add', {
+      driver: 'x-memory',
+      'node-name': 'disk',
+      size: 1 << 20,
+    });
+    await dispatcher.call('block-dirty-bitmap-add', { node: 'disk', name: 'a' });
+    await dispatcher.call('block-dirty-bitmap-add', { node: 'disk', name: 'b' });
+    bitmap('a')!.set(0, 65536);
+    bitmap('b')!.set(131072, 65536);
+  });
+  afterEach(() => rig.close());
+
+  const bitmap = (name: string) => rig.storage.graph.find('disk')!.findBitmap(name);
+  const data = (name: string) => ({ node: 'disk', name });
+  const run = (...actions: Action[]) => rig.dispatcher.call('transaction', { actions });
+  const abort: Action = { type: 'abort', data: {} };
+
+  it('does all of it: clear and merge hand a bitmap its new content', async () => {
+    await run(
+      { type: 'block-dirty-bitmap-clear', data: data('a') },
+      { type: 'block-dirty-bitmap-merge', data: { node: 'disk', target: 'a', bitmaps: ['b'] } },
+    );
+    expect([bitmap('a')!.isDirty(0), bitmap('a')!.isDirty(131072)]).toEqual([false, true]);
+  });
+
+  it.each<[string, Action]>([
+    ['add', { type: 'block-dirty-bitmap-add', data: data('new') }],
+    ['remove', { type: 'block-dirty-bitmap-remove', data: data('a') }],
+    ['clear', { type: 'block-dirty-bitmap-clear', data: data('a') }],
+    ['disable', { type: 'block-dirty-bitmap-disable', data: data('a') }],
+    [
+      'merge',
+      { type: 'block-dirty-bitmap-merge', data: { node: 'disk', target: 'a', bitmaps: ['b'] } },
+    ],
+  ])('takes %s back when a later action is refused', async (_kind, action) => {
+    await expect(run(action, abort)).rejects.toThrow('Transaction aborted using Abort action');
+    expect(bitmap('new')).toBeUndefined();
+    const a = bitmap('a')!;
+    expect([a.enabled, a.count, a.isDirty(0)]).toEqual([true, 65536, true]);
+    const { node } = rig.storage.graph.use(rig.storage.graph.find('disk')!, 'test', {
+      writable: true,
+    });
+    await node.write(524288, Buffer.alloc(512, 1));
+    expect(a.isDirty(524288)).toBe(true);
+  });
+
+  it('does not take back an add that was itself refused', async () => {
+    await expect(run({ type: 'block-dirty-bitmap-add', data: data('a') })).rejects.toThrow(
+      'Bitmap already exists: a',
+    );
+    expect(bitmap('a')!.count).toBe(65536);
+  });
+
+  it('refuses to be grouped', async () => {
+    const actions: Action[] = [{ type: 'block-dirty-bitmap-clear', data: data('a') }];
+    const properties = { 'completion-mode': 'grouped' } as const;
+    await expect(rig.dispatcher.call('transaction', { actions, properties })).rejects.toThrow(
+      "Action 'block-dirty-bitmap-clear' does not support transaction property " +
+        'completion-mode = grouped',
+    );
+    expect(bitmap('a')!.count).toBe(65536);
+  });
+});
