@@ -1,4 +1,5 @@
 import { RefusedError } from '../util/errors.ts';
+import { isWellFormedId } from '../util/identifier.ts';
 import type { BlockGraph, NodeUse } from './graph.ts';
 import type { BlockNode } from './node.ts';
 import { type NodeHost, type NodeOptions, openNode } from './open-node.ts';
@@ -16,8 +17,6 @@ interface Entry {
   readonly owned: boolean;
 }
 
-/** QEMU's `id_wellformed`: a letter, then letters, digits, `-`, `.` and `_`. */
-const WELL_FORMED_NAME = /^[A-Za-z][A-Za-z0-9\-._]*$/;
 /** QEMU keeps names in 32 bytes. */
 const NAME_LENGTH_MAX = 31;
 
@@ -111,7 +110,7 @@ export class NodeStore {
 
   #reserve(given: string | undefined): string {
     const name = given ?? this.#graph.generateName();
-    if (given !== undefined && !WELL_FORMED_NAME.test(name)) {
+    if (given !== undefined && !isWellFormedId(name)) {
       throw new RefusedError(`Invalid node-name: '${name}'`);
     }
     if (this.#graph.find(name) !== undefined || this.#opening.has(name)) {

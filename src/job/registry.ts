@@ -1,10 +1,8 @@
 import type { Clock } from '../util/clock.ts';
 import { RefusedError } from '../util/errors.ts';
+import { isWellFormedId } from '../util/identifier.ts';
 import type { Log } from '../util/log.ts';
 import type { Job, JobEvent, JobHost } from './job.ts';
-
-/** QEMU's `id_wellformed`: a letter, then letters, digits, `-`, `.` and `_`. */
-const WELL_FORMED_ID = /^[A-Za-z][A-Za-z0-9\-._]*$/;
 
 /** All jobs of the process, until they are dismissed. */
 export class JobRegistry implements JobHost {
@@ -30,7 +28,7 @@ export class JobRegistry implements JobHost {
 
   /** Refuses an id that a new job cannot have. */
   assertFree(id: string): void {
-    if (!WELL_FORMED_ID.test(id)) throw new RefusedError(`Invalid job ID '${id}'`);
+    if (!isWellFormedId(id)) throw new RefusedError(`Invalid job ID '${id}'`);
     if (this.#jobs.has(id)) throw new RefusedError(`Job ID '${id}' already in use`);
   }
 

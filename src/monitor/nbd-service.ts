@@ -7,6 +7,7 @@ import type { SocketAddress } from '../net/address.ts';
 import type { Clock } from '../util/clock.ts';
 import { RefusedError } from '../util/errors.ts';
 import { NBD_NAME_BYTES_MAX } from '../util/limits.ts';
+import { isWellFormedId } from '../util/identifier.ts';
 import type { Log } from '../util/log.ts';
 import type { EventBus } from './event-bus.ts';
 
@@ -39,9 +40,6 @@ interface Held {
   readonly nodeName: string;
   readonly bitmaps: readonly DirtyBitmap[];
 }
-
-/** QEMU's `id_wellformed`: a letter, then letters, digits, `-`, `.` and `_`. */
-const WELL_FORMED_ID = /^[A-Za-z][A-Za-z0-9\-._]*$/;
 
 export class NbdService {
   readonly #graph: BlockGraph;
@@ -105,7 +103,7 @@ export class NbdService {
 
   /** What is wrong with an id before anything else is looked at. */
   assertFree(id: string): void {
-    if (!WELL_FORMED_ID.test(id)) throw new RefusedError('Invalid block export id');
+    if (!isWellFormedId(id)) throw new RefusedError('Invalid block export id');
     if (this.#held.has(id)) throw new RefusedError(`Block export id '${id}' is already in use`);
   }
 

@@ -4,6 +4,7 @@ import { expect, it } from 'vitest';
 import { makeImage, startExport } from '../support/nbd-mirror.ts';
 import { describePeers, startProcess, startQemuNbd, tempDir } from '../support/peers.ts';
 import { mustRun, pause } from '../support/process.ts';
+import type { QmpConnection } from '../support/qmp-connection.ts';
 
 /**
  * Random load by fio while qemu-nbd holds the target: at the end qemu-img must find no difference.
@@ -39,6 +40,17 @@ function startLoad(socket: string, seconds: number) {
   ]);
 }
 
+function startMirror(qmp: QmpConnection, mode: string, more: object = {}) {
+  return qmp.execute('blockdev-mirror', {
+    'job-id': 'm',
+    device: 'source',
+    target: 'target',
+    sync: 'full',
+    'copy-mode': mode,
+    ...more,
+  });
+}
+
 async function expectEqual(a: string, b: string): Promise<void> {
   const output = await mustRun('qemu-img', ['compare', '-f', 'raw', '-F', 'raw', a, b]);
   expect(output).toContain('Images are identical');
@@ -52,13 +64,7 @@ for (const mode of ['background', 'write-blocking']) {
       const { qmp, socket, source, copy } = await rig();
       const load = await startLoad(socket, 4);
       await pause(300);
-      await qmp.execute('blockdev-mirror', {
-        'job-id': 'm',
-        device: 'source',
-        target: 'target',
-        sync: 'full',
-        'copy-mode': mode,
-      });
+      await startMirror(qmp, mode);
       await qmp.event('BLOCK_JOB_READY');
       expect(await load.exited).toBe(0);
       await qmp.execute('block-job-cancel', { device: 'm' });
@@ -70,13 +76,7 @@ for (const mode of ['background', 'write-blocking']) {
     it('ends identical when it was paused, and its mode changed', async () => {
       const { qmp, socket, source, copy } = await rig();
       const load = await startLoad(socket, 4);
-      await qmp.execute('blockdev-mirror', {
-        'job-id': 'm',
-        device: 'source',
-        target: 'target',
-        sync: 'full',
-        'copy-mode': mode,
-      });
+      await startMirror(qmp, mode);
       await qmp.execute('job-pause', { id: 'm' });
       await pause(500);
       await qmp.execute('job-resume', { id: 'm' });
@@ -110,13 +110,7 @@ for (const mode of ['background', 'write-blocking']) {
         '--do_verify=1',
         '--verify_state_save=0',
       ]);
-      await qmp.execute('blockdev-mirror', {
-        'job-id': 'm',
-        device: 'source',
-        target: 'target',
-        sync: 'full',
-        'copy-mode': mode,
-      });
+      await startMirror(qmp, mode);
       await qmp.event('BLOCK_JOB_READY');
       await qmp.execute('job-complete', { id: 'm' });
       const end = await qmp.event('BLOCK_JOB_COMPLETED');
@@ -131,14 +125,7 @@ for (const mode of ['background', 'write-blocking']) {
       await qmp.execute('block-dirty-bitmap-add', { node: 'source', name: 'b' });
       expect(await (await startLoad(socket, 1)).exited).toBe(0);
       const load = await startLoad(socket, 3);
-      await qmp.execute('blockdev-mirror', {
-        'job-id': 'm',
-        device: 'source',
-        target: 'target',
-        sync: 'full',
-        bitmap: 'b',
-        'copy-mode': mode,
-      });
+      await startMirror(qmp, mode, { bitmap: 'b' });
       await qmp.event('BLOCK_JOB_READY');
       expect(await load.exited).toBe(0);
       await qmp.execute('block-job-cancel', { device: 'm' });
