@@ -8,8 +8,9 @@ import { RefusedError } from '../../util/errors.ts';
 import type { Handlers } from '../handlers.ts';
 
 /**
- * Several changes of bitmaps, all or none. They happen in one turn of the event loop, so no client's
- * write falls between them; when one is refused, those before it are taken back, the last one first.
+ * Several changes of bitmaps, all or none. They happen in one turn of the event loop, so no
+ * client's write falls between them; when one is refused, those before it are taken back, the last
+ * one first.
  */
 type Action = Qmp<'TransactionAction'>;
 
@@ -58,7 +59,9 @@ function run(bitmaps: Handlers<keyof typeof BITMAP_COMMANDS>, action: Action): v
   }
 }
 
-/** How to take the action back once it has happened; what it names may be missing: it fails then. */
+/**
+ * How to take the action back once it has happened; what it names may be missing: it fails then.
+ */
 function undoOf(graph: BlockGraph, action: Action): () => void {
   if (action.type === 'abort') return () => {};
   const { data } = action;
