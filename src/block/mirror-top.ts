@@ -11,6 +11,7 @@ import {
   type Extent,
   pieces,
   ZERO_MAY_UNMAP,
+  ZERO_NO_FALLBACK,
 } from './node.ts';
 import { type RangeHold, RangeLock } from './range-lock.ts';
 
@@ -65,6 +66,8 @@ export class MirrorTop extends BlockNode {
   /** Client writes that hold, or wait for, their range. */
   #activeWrites = 0;
   #idleWaiters: (() => void)[] = [];
+  /** Ends, well or not, with the last flush of the target. */
+  #lastFlush: Promise<void> = Promise.resolve();
   #gate: Promise<void> | undefined;
   #openGate: (() => void) | undefined;
   #successor: BlockNode | undefined;
@@ -185,8 +188,14 @@ export class MirrorTop extends BlockNode {
     }
     if (this.#successor !== undefined) return this.#successor.writeZeroes(offset, length, flags);
     const range = { offset, length };
-    const zero: Side = (node, part) => node.writeZeroes(part.offset, part.length, flags);
-    return this.copiesSynchronously ? this.#onBoth(range, zero, zero) : this.#pass(range, zero);
+    const zeroWith =
+      (how: number): Side =>
+      (node, part) =>
+        node.writeZeroes(part.offset, part.length, how);
+    const zero = zeroWith(flags);
+    if (!this.copiesSynchronously) return this.#pass(range, zero);
+    // "Fast or not at all" is a question to the source; the target has to follow it.
+    return this.#onBoth(range, zero, zeroWith(flags & ~ZERO_NO_FALLBACK));
   }
 
   protected doDiscard(offset: number, length: number, flags: number): Completion {
@@ -215,7 +224,15 @@ export class MirrorTop extends BlockNode {
    * Flushes the target. When that fails nobody knows which of the answered writes are on its disk
    * (the kernel of a server drops what it could not write), so all of them are to be copied again.
    */
-  async flushTarget(): Promise<void> {
+  flushTarget(): Promise<void> {
+    // One at a time: a flush answers for all that was written before it, so it must not succeed
+    // while an earlier one, which carries those writes, may still fail.
+    const flushed = this.#lastFlush.then(() => this.#flushOnce());
+    this.#lastFlush = flushed.catch(() => {});
+    return flushed;
+  }
+
+  async #flushOnce(): Promise<void> {
     const end = this.unflushed.beginFlush();
     try {
       await this.#target.node.flush();
@@ -278,6 +295,9 @@ export class MirrorTop extends BlockNode {
     const onTarget = copies ? this.#activeRange(range) : undefined;
     let targetDone: Promise<void> | undefined;
     if (onTarget !== undefined) {
+      this.#listener.onActiveBegin(onTarget.length);
+      // Before and after: a server that is lost in between may take with it what it answered.
+      this.unflushed.add(onTarget.offset, onTarget.length);
       targetDone =
         sourceFirst && sourceDone !== undefined
           ? sourceDone.then(() => this.#toTarget(onTarget, target))
@@ -300,7 +320,6 @@ export class MirrorTop extends BlockNode {
   }
 
   async #toTarget(range: DiskRange, side: Side): Promise<void> {
-    this.#listener.onActiveBegin(range.length);
     await begin(side, this.#target.node, range);
   }
 

@@ -62,9 +62,14 @@ export class NodeStore {
 
   /** The end of the process: closes everything, parents first. Nobody uses any of it any more. */
   async closeAll(): Promise<void> {
+    const failures: unknown[] = [];
     for (let unused = this.#unused(); unused.length > 0; unused = this.#unused()) {
-      for (const node of unused) await this.#close(node);
+      for (const node of unused) {
+        // The others are closed all the same; then the first failure is told.
+        await this.#close(node).catch((error: unknown) => failures.push(error));
+      }
     }
+    if (failures.length > 0) throw failures[0];
   }
 
   #unused(): readonly BlockNode[] {
@@ -79,6 +84,11 @@ export class NodeStore {
         ...this.#host,
         useChild: (parent, child, writable) => this.#useChild(parent, child, writable, children),
       });
+      // While it was being opened, a mirror's filter may have taken the name.
+      if (this.#graph.find(name) !== undefined) {
+        await node.close();
+        throw new RefusedError(`Duplicate nodes with node-name='${name}'`);
+      }
       this.#graph.add(node);
       this.#entries.set(node, { options, children, owned });
       return node;
@@ -104,6 +114,10 @@ export class NodeStore {
     const node = this.#graph.find(child);
     if (node === undefined) {
       throw new RefusedError(`Cannot find device='${child}' nor node-name='${child}'`);
+    }
+    const reason = this.#graph.blockerOf(node);
+    if (writable && reason !== undefined) {
+      throw new RefusedError(`Node '${child}' is busy: ${reason}`);
     }
     return this.#graph.use(node, `node ${parent}`, { writable });
   }

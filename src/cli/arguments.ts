@@ -1,3 +1,4 @@
+import { statSync } from 'node:fs';
 import { InvalidArgumentError } from 'commander';
 import { NbdUriError, parseNbdUri } from '../../protocol/nbd/uri.ts';
 import type { SocketAddress } from '../net/address.ts';
@@ -19,6 +20,12 @@ export function portOption(text: string): number {
   return port;
 }
 
+/** A number of things; 0 is no limit. */
+export function countOption(text: string): number {
+  if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError('Expected a number, 0 for no limit.');
+  return Number(text);
+}
+
 /** `unix:PATH` or `tcp:HOST:PORT`. */
 export function addressOption(text: string): SocketAddress {
   if (text.startsWith('unix:') && text.length > 5) return { type: 'unix', path: text.slice(5) };
@@ -30,15 +37,20 @@ export function addressOption(text: string): SocketAddress {
 }
 
 export function isNbdUri(text: string): boolean {
-  return /^nbds?(\+\w+)?:/.test(text);
+  return /^nbds?(\+\w+)?:/i.test(text);
 }
 
 /** A disk as the command line names it, a path or an NBD URI, as `blockdev-add` options. */
 export function diskOptions(disk: string): Record<string, unknown> {
-  if (!isNbdUri(disk)) return { driver: 'file', filename: disk };
+  if (!isNbdUri(disk)) return { driver: fileDriver(disk), filename: disk };
   const uri = readUri(disk);
   if (uri.tls) throw new UsageError(`Cannot open ${disk}: TLS is not supported`);
   return { driver: 'nbd', server: qmpAddress(uri.address), export: uri.exportName };
+}
+
+/** What is not there is a file: opening it will say so. */
+export function fileDriver(path: string): 'file' | 'host_device' {
+  return statSync(path, { throwIfNoEntry: false })?.isBlockDevice() ? 'host_device' : 'file';
 }
 
 function readUri(text: string) {

@@ -1,7 +1,7 @@
 import { Command, Option } from 'commander';
 import { QmpError } from '../../protocol/qmp/error.ts';
-import { RefusedError, UsageError } from '../util/errors.ts';
-import { addressOption, portOption, sizeOption } from './arguments.ts';
+import { BlockError, RefusedError, UsageError } from '../util/errors.ts';
+import { addressOption, countOption, portOption, sizeOption } from './arguments.ts';
 import { version } from './version.ts';
 
 /**
@@ -38,7 +38,7 @@ function listening(command: Command): Command {
     .option('-b, --bind <host>', 'address to listen on', '127.0.0.1')
     .option('-p, --port <port>', 'TCP port to listen on', portOption, 10809)
     .option('-k, --socket <path>', 'Unix socket to listen on instead of TCP')
-    .option('-e, --shared <n>', 'clients at a time; 0 is no limit', Number, 100)
+    .option('-e, --shared <n>', 'clients at a time; 0 is no limit', countOption, 100)
     .option('-P, --pid-file <path>', 'write the process id there once clients can connect')
     .option('--qmp <address>', 'QMP monitor: unix:PATH or tcp:HOST:PORT', addressOption)
     .addOption(logLevel())
@@ -144,7 +144,10 @@ Examples:
 
 program.parseAsync().catch((error: unknown) => {
   const isRefusal =
-    error instanceof UsageError || error instanceof RefusedError || error instanceof QmpError;
+    error instanceof UsageError ||
+    error instanceof RefusedError ||
+    error instanceof QmpError ||
+    error instanceof BlockError;
   if (!isRefusal) throw error;
   process.stderr.write(`nbd-mirror: ${error.message}\n`);
   process.exitCode = 1;

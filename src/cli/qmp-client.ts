@@ -92,7 +92,11 @@ export class QmpClient {
     this.#unread = lines.pop()!;
     for (const line of lines) {
       if (line.trim() === '') continue;
-      const message = JSON.parse(line) as Message;
+      const message = readMessage(line);
+      if (message === undefined) {
+        this.close();
+        return;
+      }
       if (message.event !== undefined) this.#onEvent(message as QmpEvent);
       else if (this.#waiter !== undefined) this.#deliver(message);
       else this.#messages.push(message);
@@ -116,5 +120,14 @@ export class QmpClient {
   #end(): void {
     this.#ended = true;
     this.#deliver(undefined);
+  }
+}
+
+/** Undefined for what is no JSON: then it is no QMP server either. */
+function readMessage(line: string): Message | undefined {
+  try {
+    return JSON.parse(line) as Message;
+  } catch {
+    return undefined;
   }
 }

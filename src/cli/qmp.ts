@@ -50,9 +50,9 @@ export function argumentsOf(words: readonly string[]): object | undefined {
       throw new UsageError(`Cannot read the arguments as JSON: ${(error as Error).message}`);
     }
   }
-  return words
-    .map((word) => parseKeyval(word.replaceAll(',', ',,')))
-    .reduce((all, part) => Object.assign(all, mapValues(part)), {});
+  return mapValues(
+    parseKeyval(words.map((word) => word.replaceAll(',', ',,')).join(',')),
+  ) as object;
 }
 
 function mapValues(value: unknown): unknown {

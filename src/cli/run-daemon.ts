@@ -39,7 +39,13 @@ export async function runDaemon(
       const address = await daemon.listenQmp(options.qmp);
       process.stdout.write(`QMP on ${formatAddress(address)}\n`);
     }
-    await setUp(daemon);
+    const ready = setUp(daemon).then(() => 'ready');
+    if ((await Promise.race([stopped.then(() => 'stopped'), ready])) === 'stopped') {
+      // Something that we wait for does not answer; nobody was promised anything yet.
+      ready.catch(() => {});
+      await daemon.close();
+      process.exit(0);
+    }
     if (options.pidFile !== undefined) pidFile = PidFile.write(options.pidFile, process.pid);
     await Promise.race([stopped, daemon.quitting]);
   } finally {

@@ -3,8 +3,8 @@ import { formatNbdUri } from '../../protocol/nbd/uri.ts';
 import type { Arguments } from '../../protocol/qmp/schema.ts';
 import type { Daemon } from '../daemon/daemon.ts';
 import type { SocketAddress } from '../net/address.ts';
-import { RefusedError, UsageError } from '../util/errors.ts';
-import { diskOptions } from './arguments.ts';
+import { UsageError } from '../util/errors.ts';
+import { diskOptions, fileDriver } from './arguments.ts';
 import { MirrorWatch } from './mirror-watch.ts';
 import { type DaemonOptions, runDaemon } from './run-daemon.ts';
 
@@ -61,19 +61,21 @@ export async function receive(
   options: ListenOptions & { readonly size?: number },
 ): Promise<void> {
   const created = options.size !== undefined && createFile(file, options.size);
+  let serving = false;
   try {
     await runDaemon(options, async (daemon) => {
       await daemon.dispatcher.call('blockdev-add', {
-        driver: 'file',
+        driver: fileDriver(file),
         filename: file,
         'node-name': 'disk',
         discard: 'unmap',
       });
       await addExport(daemon, options, 'disk', true);
+      serving = true;
     });
   } catch (error) {
     // Nobody could write to it yet: leave things as they were.
-    if (created && (error instanceof UsageError || error instanceof RefusedError)) unlinkSync(file);
+    if (created && !serving) unlinkSync(file);
     throw error;
   }
 }

@@ -63,6 +63,9 @@ export class Copier {
   /** Data bytes written to the target. */
   copiedBytes = 0;
   #cancelled = false;
+  /** A dirty part that the last round did not get. */
+  #refused: DiskRange | undefined;
+  #queued = false;
   #onIdle: (() => void) | undefined;
 
   constructor(options: {
@@ -104,6 +107,7 @@ export class Copier {
     const { partBytes } = this.#top.dirty;
     const pieceBytes = Math.ceil(Math.min(PIECE_BYTES_MAX, dataBytes) / partBytes) * partBytes;
     const zeroBytes = this.#claimBytes > PIECE_BYTES_MAX ? this.#claimBytes : pieceBytes;
+    this.#refused = undefined;
     let claimed = 0;
     while (claimed < dataBytes && this.#hasRoom()) {
       const next = this.#nextClaim(zeroBytes);
@@ -112,6 +116,7 @@ export class Copier {
       claimed += claim.dataBytes;
       this.#begin(claim);
     }
+    if (claimed === 0 && this.#refused !== undefined) this.#queueFor(this.#refused);
     return claimed;
   }
 
@@ -135,10 +140,38 @@ export class Copier {
         this.#cursor = 0;
         continue;
       }
-      this.#cursor = range.offset + range.length;
-      const hold = lock.tryLock(range.offset, range.length);
-      if (hold !== undefined) return { range, hold };
+      const part = { offset: range.offset, length: Math.min(range.length, dirty.partBytes) };
+      // Where a long run is held in some place, its beginning may be free.
+      for (const wanted of range.length > part.length ? [range, part] : [range]) {
+        this.#cursor = wanted.offset + wanted.length;
+        const hold = lock.tryLock(wanted.offset, wanted.length);
+        if (hold !== undefined) return { range: wanted, hold };
+      }
+      this.#refused ??= part;
     }
+  }
+
+  /**
+   * Waits in line for a part that clients hold again and again: they may never leave it alone for
+   * a try to succeed. The wait holds nothing, so nobody waits for it in turn.
+   */
+  #queueFor(part: DiskRange): void {
+    if (this.#queued) return;
+    this.#queued = true;
+    this.#claims++;
+    const { dirty, lock } = this.#top;
+    void Promise.resolve(lock.lock(part.offset, part.length)).then((hold) => {
+      this.#queued = false;
+      this.#claims--;
+      const range = dirty.nextRun(part.offset, part.length);
+      if (range?.offset === part.offset && !this.#cancelled) {
+        this.#begin({ range, hold, dataBytes: range.length, credit: 0 });
+        return;
+      }
+      hold.release();
+      if (this.#claims === 0) this.#onIdle?.();
+      this.#listener.onEnded(0);
+    });
   }
 
   #begin(claim: Claim): void {
@@ -211,7 +244,7 @@ export class Copier {
 
   /** Asks only where an answer can save something: a few written bytes are data. */
   #extentsOf(range: DiskRange): readonly Extent[] | Promise<readonly Extent[]> {
-    if (range.length < this.#top.dirty.bitmap.granularity) {
+    if (range.length < Math.min(this.#top.dirty.bitmap.granularity, ZERO_BLOCK_BYTES)) {
       return [{ ...range, hole: false, zero: false }];
     }
     return this.#top.child.blockStatus(range.offset, range.length, EXTENTS_MAX);
@@ -238,6 +271,7 @@ export class Copier {
   }
 
   async #zero(range: DiskRange): Promise<void> {
+    this.#top.unflushed.add(range.offset, range.length);
     try {
       if (await this.#targetIsZero(range)) return;
       this.#assertWanted();
@@ -249,12 +283,19 @@ export class Copier {
   }
 
   async #targetIsZero({ offset, length }: DiskRange): Promise<boolean> {
-    const extents = await this.#target().blockStatus(offset, length, 2);
-    const first = extents[0]!;
-    return first.zero && first.length === length;
+    try {
+      const [first] = await this.#target().blockStatus(offset, length, 2);
+      return first!.zero && first!.length === length;
+    } catch (error) {
+      // Who cannot tell may still be able to write.
+      if (error instanceof BlockError) return false;
+      throw error;
+    }
   }
 
   async #data(range: DiskRange): Promise<void> {
+    // Before and after: a server that is lost in between may take with it what it answered.
+    this.#top.unflushed.add(range.offset, range.length);
     const buffer = this.#pool.take(range.length);
     const data = buffer.subarray(0, range.length);
     try {

@@ -19,8 +19,8 @@ import { Throughput } from './throughput.ts';
  *     loop    copy what is dirty; when nothing is: flush, READY; then wait for writes and verbs
  *     end     hold clients back, copy the last of it, flush; pivot or not; hand the bitmap back
  *
- * In background mode a busy client can dirty as fast as we copy. So that READY and the end are
- * always reached, the last stretch copies client writes synchronously (`converging`): before READY
+ * In background mode a busy client can dirty as fast as we copy. So that READY is reached and the
+ * end always, the last stretch copies client writes synchronously (`converging`): before READY
  * only when about a second is left, at the end always, since somebody has asked for it.
  */
 const CONVERGE_MS = 1000;
@@ -227,7 +227,7 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
         this.#handleError('source', error);
       }
       if (this.#fatal !== undefined) throw this.#fatal;
-      await this.sleep(this.#backOff.remainingMs(this.clock.now()));
+      await this.#waitBackOff();
       await this.pausePoint();
       if (this.forceCancelled) return;
     }
@@ -284,7 +284,10 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
   }
 
   async #tryBecomeReady(): Promise<boolean> {
-    if (!(await this.#flushTarget())) return false;
+    if (!(await this.#flushTarget())) {
+      await this.#waitBackOff();
+      return false;
+    }
     if (this.forceCancelled || this.userPaused || this.#fatal !== undefined) return false;
     this.#updateTotal();
     this.becomeReady();
@@ -305,7 +308,9 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
     await top.drain();
     const equal = () => bitmap.isClean && this.#copier.isIdle && this.#fatal === undefined;
     if (!this.forceCancelled && equal() && (await this.#flushTarget()) && equal()) return true;
-    if (!this.forceCancelled) top.undrain();
+    if (this.forceCancelled) return true;
+    top.undrain();
+    await this.#waitBackOff();
     return this.forceCancelled;
   }
 
@@ -320,11 +325,27 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
     }
   }
 
+  /** The pause after an ignored error, whatever kicks meanwhile; a verb ends it. */
+  async #waitBackOff(): Promise<void> {
+    for (;;) {
+      const leftMs = this.#backOff.remainingMs(this.clock.now());
+      if (leftMs <= 0 || this.forceCancelled || this.userPaused || this.#fatal) return;
+      await this.sleep(leftMs);
+    }
+  }
+
   protected async quiesce(): Promise<void> {
     await this.#copier.idle();
   }
 
   protected onComplete(): void {
+    const { child } = this.#parts.top;
+    if (child.driver === 'mirror-top') {
+      throw new RefusedError(
+        `Job '${this.id}' cannot be completed yet: the mirror with filter '${child.name}' sits ` +
+          'below it and would see no more writes; end that one first',
+      );
+    }
     if (this.#shouldEnd && !this.#pivots) {
       throw new RefusedError(`The active block job '${this.id}' cannot be completed`);
     }
@@ -356,7 +377,10 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
   // --- the end ---
 
   protected prepare(): void {
-    const { target, source } = this.#parts;
+    const { target, source, bitmap } = this.#parts;
+    // A client's flush of the target may have failed while the job was pending.
+    if (this.#fatal !== undefined) throw this.#fatal;
+    if (!bitmap.isClean) throw new BlockError('EIO', 'The target lost what it had not flushed');
     this.#dissolve(this.#pivots ? target.node : this.#parts.top.child);
     if (this.#pivots) {
       this.log.info({ from: source.name, to: target.node.name }, 'clients moved to the target');

@@ -28,7 +28,8 @@ export async function markInitial(options: {
   if (sync === 'none' || source.size === 0) return;
   const isClean = sync === 'top' || options.targetIsZero || (await isAllZero(target, pausePoint));
   if (!isClean) {
-    dirty.bitmap.setAll();
+    // Through the map: a write that has just come has told parts of its granule apart.
+    dirty.mark(0, source.size);
     return;
   }
   for (let at = 0; at < source.size && (await pausePoint()); ) {

@@ -4,7 +4,9 @@ import type { BlockGraph } from '../block/graph.ts';
 import { type CopyMode, MirrorTop } from '../block/mirror-top.ts';
 import type { BlockNode } from '../block/node.ts';
 import { RefusedError } from '../util/errors.ts';
+import { isWellFormedId } from '../util/identifier.ts';
 import {
+  BITMAP_GRANULES_MAX,
   COPY_IN_FLIGHT_BYTES_MAX,
   GRANULARITY_DEFAULT,
   GRANULARITY_MIN,
@@ -56,6 +58,9 @@ export function startMirror(
   if (source === target) throw new RefusedError("Can't mirror node into itself");
   const implicit = options.filterNodeName === undefined;
   const filterName = options.filterNodeName ?? graph.generateName();
+  if (!implicit && !isWellFormedId(filterName)) {
+    throw new RefusedError(`Invalid node-name: '${filterName}'`);
+  }
   if (graph.find(filterName) !== undefined) {
     throw new RefusedError(`Duplicate nodes with node-name='${filterName}'`);
   }
@@ -65,6 +70,11 @@ export function startMirror(
   }
   if (target.readOnly) throw new RefusedError('Block node is read-only');
 
+  if (callersBitmap === undefined && source.size / granularity > BITMAP_GRANULES_MAX) {
+    throw new RefusedError(
+      `Granularity ${granularity} is too small for node '${source.name}' of ${source.size} bytes`,
+    );
+  }
   const bitmap = callersBitmap ?? new DirtyBitmap({ size: source.size, granularity });
   const job = new MirrorJob(registry, options, {
     sync: options.sync,

@@ -27,6 +27,7 @@ export class Throughput {
 
   /** Bytes per second; within the first second, of what there has been so far. */
   bytesPerSecond(): number {
+    this.note(this.#count);
     if (this.#rate > 0) return this.#rate;
     const elapsed = Math.max(1, this.#clock.now() - this.#windowStart);
     return ((this.#count - this.#windowCount) * 1000) / elapsed;

@@ -4,6 +4,7 @@ import type { NodeHost } from '../block/open-node.ts';
 import { JobRegistry } from '../job/registry.ts';
 import type { Clock } from '../util/clock.ts';
 import { EventBus } from './event-bus.ts';
+import { CLOSE_GRACE_MS } from '../util/limits.ts';
 import { NbdService } from './nbd-service.ts';
 
 /** All that commands act on: one set of nodes, jobs and exports, and the events they cause. */
@@ -34,7 +35,12 @@ export class Storage {
     const stopped = this.nbd.server === undefined ? undefined : this.nbd.stop();
     // A client's write can wait for a target that only a cancelled job lets go of.
     await this.jobs.cancelAll();
+    // A disk that hangs must not keep the process: whoever waits for it has waited enough then.
+    const grace = this.clock.after(CLOSE_GRACE_MS, () => {
+      for (const node of this.graph.nodes()) node.cancelInFlight();
+    });
     await stopped;
+    grace.cancel();
     await this.nodes.closeAll();
   }
 }

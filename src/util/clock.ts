@@ -17,11 +17,14 @@ export interface Clock {
   defer(callback: () => void): Timer;
 }
 
+const TIMER_MS_MAX = 2 ** 31 - 1;
+
 export const systemClock: Clock = {
   now: () => performance.now(),
   wallMicroseconds: () => Math.round((performance.timeOrigin + performance.now()) * 1000),
   after(delayMs, callback) {
-    const timer = setTimeout(callback, delayMs);
+    // Node takes anything longer for 1 ms.
+    const timer = setTimeout(callback, Math.min(delayMs, TIMER_MS_MAX));
     return { cancel: () => clearTimeout(timer) };
   },
   defer(callback) {

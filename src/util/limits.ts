@@ -124,3 +124,6 @@ export const BITMAP_GRANULES_MAX = 2 ** 38;
 export const BITMAP_NAME_BYTES_MAX = 1023;
 /** Name of an export: the longest string that the protocol allows. */
 export const NBD_NAME_BYTES_MAX = 4096;
+
+/** What requests in flight get at the end of the process, before their disks are given up. */
+export const CLOSE_GRACE_MS = 3_000;

@@ -103,7 +103,12 @@ export class ShakyNode extends BlockNode {
     length: number,
     extentsMax: number,
   ): readonly Extent[] | Promise<readonly Extent[]> {
-    const wait = this.meddle('status', { offset, length });
+    let wait: Completion;
+    try {
+      wait = this.meddle('status', { offset, length });
+    } catch (error) {
+      throw this.fail(error, 'ask', { offset, length });
+    }
     if (wait === undefined) return this.disk.blockStatus(offset, length, extentsMax);
     return wait.then(() => this.disk.blockStatus(offset, length, extentsMax));
   }

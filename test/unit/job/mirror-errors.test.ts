@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { ZERO_NO_FALLBACK } from '../../../src/block/node.ts';
 import type { Verb } from '../../support/shaky-node.ts';
 import { areEqual, contents, MirrorRig, pattern } from '../../support/mirror-rig.ts';
 
@@ -245,5 +246,93 @@ describe('a target that was lost and found again', () => {
     rig.target.reconnect();
     await expect.poll(() => areEqual(rig.source, rig.target)).toBe(true);
     await rig.jobs.cancelAll();
+  });
+});
+
+describe('an ignored error that stays', () => {
+  it.each(['flush', 'status'] as const)('lets the event loop turn: %s', async (verb) => {
+    const rig = new MirrorRig({ size: MiB });
+    await rig.source.write(0, pattern(MiB, 1));
+    const node = verb === 'flush' ? rig.target : rig.source;
+    node.meddle = failing(verb);
+    const job = rig.mirror({ onSourceError: 'ignore', onTargetError: 'ignore', sync: 'full' });
+    // A loop of microtasks would never come back from this.
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    expect(rig.story.filter((event) => event === 'BLOCK_JOB_ERROR').length).toBeLessThan(20);
+    job.cancel({ force: true });
+    await job.ended;
+  });
+});
+
+describe('a discard that fails on the source, write-blocking', () => {
+  it('is the client’s error and leaves the job at work', async () => {
+    const rig = new MirrorRig({ size: MiB });
+    const job = rig.mirror({ copyMode: 'write-blocking' });
+    await rig.ready();
+    rig.source.meddle = (verb) =>
+      verb === 'discard'
+        ? Promise.reject(Object.assign(new Error('no'), { code: 'EIO' }))
+        : undefined;
+    await expect((async () => rig.client.node.discard(0, 65536))()).rejects.toThrow();
+    rig.source.meddle = () => {};
+    await expect.poll(() => job.activelySynced).toBe(true);
+    expect(job.progressTotal).toBe(job.progressCurrent);
+    await rig.jobs.cancelAll();
+  });
+});
+
+describe('a fast zero, write-blocking', () => {
+  it('is not asked of the target', async () => {
+    const rig = new MirrorRig({ size: MiB });
+    const job = rig.mirror({ copyMode: 'write-blocking' });
+    await rig.ready();
+    let flags = -1;
+    const zero = rig.target.disk.writeZeroes.bind(rig.target.disk);
+    rig.target.disk.writeZeroes = (offset, length, given) => {
+      flags = given ?? 0;
+      return zero(offset, length, given);
+    };
+    await rig.client.node.writeZeroes(0, 4096, ZERO_NO_FALLBACK);
+    expect(flags & ZERO_NO_FALLBACK).toBe(0);
+    expect(job.status).toBe('ready');
+    await rig.jobs.cancelAll();
+  });
+});
+
+describe('a target that crashes while the source half of a write runs', () => {
+  it('gets the write once more', async () => {
+    const rig = new MirrorRig({ size: MiB });
+    rig.mirror({ copyMode: 'write-blocking' });
+    await rig.ready();
+    let open = () => {};
+    const slow = new Promise<void>((resolve) => {
+      open = resolve;
+    });
+    rig.source.meddle = (verb) => (verb === 'write' ? slow : undefined);
+    const write = rig.client.node.write(0, pattern(65536, 1));
+    await expect.poll(() => rig.target.log.at(-1)).toBe('write 0+65536');
+    await rig.target.disk.writeZeroes(0, 65536);
+    rig.target.reconnect();
+    open();
+    await write;
+    await expect.poll(() => areEqual(rig.source, rig.target)).toBe(true);
+    await rig.jobs.cancelAll();
+  });
+});
+
+describe('a client’s flush that fails on the target while the job is pending', () => {
+  it('fails the job instead of the pivot', async () => {
+    const rig = new MirrorRig({ size: MiB });
+    const job = rig.mirror({ copyMode: 'write-blocking', autoFinalize: false });
+    await rig.ready();
+    await rig.client.node.write(0, pattern(4096, 1));
+    job.cancel({ force: false });
+    await rig.event('BLOCK_JOB_PENDING');
+    rig.target.meddle = failing('flush');
+    await rig.client.node.flush();
+    job.finalize();
+    await job.ended;
+    expect((await rig.event('BLOCK_JOB_COMPLETED')).data.error).toBe('Input/output error');
+    expect(rig.client.node).toBe(rig.source);
   });
 });

@@ -240,3 +240,52 @@ describe('disks of different sizes', () => {
     expect(rig.graph.nodes().map((node) => node.name)).toEqual(['source', 'target']);
   });
 });
+
+describe('a write that comes while a full mirror looks at its target', () => {
+  it('does not make the mirror forget the rest of its granule', async () => {
+    const rig = new MirrorRig({ size: MiB });
+    await rig.source.write(0, pattern(MiB, 1));
+    await rig.target.write(0, pattern(MiB, 2));
+    rig.target.meddle = (verb) =>
+      verb === 'status' ? new Promise((resolve) => setTimeout(resolve, 30)) : undefined;
+    rig.mirror();
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    await rig.client.node.write(65536, pattern(4096, 3));
+    await rig.ready();
+    expect(await areEqual(rig.source, rig.target)).toBe(true);
+    await rig.jobs.cancelAll();
+  });
+});
+
+describe('writes that never leave one part of a granule alone', () => {
+  it('do not keep the mirror from READY', async () => {
+    const rig = new MirrorRig({ size: 4 * MiB });
+    await rig.source.write(0, pattern(4 * MiB, 1));
+    for (const node of [rig.source, rig.target]) {
+      node.meddle = () => new Promise((resolve) => setImmediate(resolve));
+    }
+    let writing = true;
+    const writer = async (offset: number) => {
+      while (writing) await rig.client.node.write(offset, pattern(512, 2));
+    };
+    const writers = [writer(65536), writer(65536 + 512), writer(65536 + 1024)];
+    rig.mirror({ copyMode: 'write-blocking' });
+    await rig.ready();
+    writing = false;
+    await Promise.all(writers);
+    await rig.jobs.cancelAll();
+  });
+});
+
+describe('completing a mirror while another one sits below its filter', () => {
+  it('is refused, since the other one would see no more writes', async () => {
+    const rig = new MirrorRig({ size: MiB });
+    const second = new ShakyNode(new MemoryNode('second', { size: MiB }));
+    rig.graph.add(second);
+    const upper = rig.mirror();
+    await rig.ready();
+    rig.mirror({ id: 'mirror1', target: second, filterNodeName: 'top1' });
+    expect(() => upper.complete()).toThrow("filter 'top1' sits below it");
+    await rig.jobs.cancelAll();
+  });
+});
