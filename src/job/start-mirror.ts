@@ -22,7 +22,7 @@ export interface MirrorOptions {
   id: string;
   source: BlockNode;
   target: BlockNode;
-  sync: SyncMode;
+  sync: SyncMode | 'incremental' | 'bitmap';
   /** Name of the caller's working bitmap on the source. */
   bitmap?: string | undefined;
   copyMode?: CopyMode | undefined;
@@ -54,6 +54,10 @@ export function startMirror(
   checkFree(graph, target);
   const callersBitmap = checkBitmap(options);
   const bufSize = options.bufSize ?? 0;
+  const { sync } = options;
+  if (sync === 'incremental' || sync === 'bitmap') {
+    throw new RefusedError(`Sync mode '${sync}' not supported`);
+  }
   if (bufSize < 0) throw new RefusedError("Invalid parameter 'buf-size'");
   if (source === target) throw new RefusedError("Can't mirror node into itself");
   const implicit = options.filterNodeName === undefined;
@@ -77,7 +81,7 @@ export function startMirror(
   }
   const bitmap = callersBitmap ?? new DirtyBitmap({ size: source.size, granularity });
   const job = new MirrorJob(registry, options, {
-    sync: options.sync,
+    sync,
     copyMode: options.copyMode ?? 'background',
     onSourceError: options.onSourceError ?? 'report',
     onTargetError: options.onTargetError ?? 'report',

@@ -48,8 +48,17 @@ export class Listener {
   }
 }
 
+/** What fits into `sockaddr_un`; the system cuts off the rest without a word. */
+const UNIX_PATH_BYTES_MAX = 107;
+
 /** Rejects with `UsageError` naming the address when it cannot be had. */
 export async function listen(address: SocketAddress, options: ListenOptions): Promise<Listener> {
+  if (address.type === 'unix' && Buffer.byteLength(address.path) > UNIX_PATH_BYTES_MAX) {
+    throw new UsageError(
+      `Cannot listen on ${formatAddress(address)}: a socket's path has at most ` +
+        `${UNIX_PATH_BYTES_MAX} bytes`,
+    );
+  }
   try {
     return await tryListen(address, options);
   } catch (error) {

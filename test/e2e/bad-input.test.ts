@@ -111,6 +111,16 @@ describe('serve refuses', () => {
   });
 });
 
+describe('a socket path that is too long', () => {
+  it('is refused, not cut off', async () => {
+    const directory = await tempDir();
+    const source = join(directory, 'disk.raw');
+    await makeImage(source, MiB);
+    const said = await refusal(['serve', '-s', source, '-k', `/tmp/${'l'.repeat(110)}`], directory);
+    expectSentence(said, 'at most 107 bytes');
+  });
+});
+
 describe('copy refuses', () => {
   it('a source that is not there, and makes no target', async () => {
     const directory = await tempDir();

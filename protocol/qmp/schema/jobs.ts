@@ -28,7 +28,8 @@ export const JOB_TYPES = {
       'null',
     ],
   },
-  MirrorSyncMode: { enum: ['top', 'full', 'none'] },
+  /** `incremental` and `bitmap` are other jobs' modes: known, and refused. */
+  MirrorSyncMode: { enum: ['top', 'full', 'none', 'incremental', 'bitmap'] },
   MirrorCopyMode: { enum: ['background', 'write-blocking'] },
   BlockdevOnError: { enum: ['report', 'ignore', 'enospc', 'stop', 'auto'] },
   BlockErrorAction: { enum: ['ignore', 'report', 'stop'] },

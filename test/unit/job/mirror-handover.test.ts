@@ -45,6 +45,17 @@ describe.each([
   });
 });
 
+describe('the sync modes of other jobs', () => {
+  it.each(['incremental', 'bitmap'] as const)('%s is refused', (sync) => {
+    const rig = new MirrorRig({ size: MiB });
+    rig.bitmap('b0');
+    expect(() => rig.mirror({ sync })).toThrow(`Sync mode '${sync}' not supported`);
+    expect(() => rig.mirror({ sync, bitmap: 'b0' })).toThrow(
+      `Sync mode '${sync}' not supported with bitmap.`,
+    );
+  });
+});
+
 describe("a caller's bitmap", () => {
   it('is all there is to copy', async () => {
     const rig = new MirrorRig({ size: MiB });
