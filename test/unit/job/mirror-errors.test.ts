@@ -252,7 +252,8 @@ describe('a target that was lost and found again', () => {
 describe('an ignored error that stays', () => {
   it.each(['flush', 'status'] as const)('lets the event loop turn: %s', async (verb) => {
     const rig = new MirrorRig({ size: MiB });
-    await rig.source.write(0, pattern(MiB, 1));
+    // With nothing to copy there is nothing but the flush to try again.
+    if (verb === 'status') await rig.source.write(0, pattern(MiB, 1));
     const node = verb === 'flush' ? rig.target : rig.source;
     node.meddle = failing(verb);
     const job = rig.mirror({ onSourceError: 'ignore', onTargetError: 'ignore', sync: 'full' });
@@ -334,5 +335,28 @@ describe('a client’s flush that fails on the target while the job is pending',
     await job.ended;
     expect((await rig.event('BLOCK_JOB_COMPLETED')).data.error).toBe('Input/output error');
     expect(rig.client.node).toBe(rig.source);
+  });
+});
+
+describe('a client’s flush that is still at the target when the job ends', () => {
+  it('is waited for, and its failure is the job’s', async () => {
+    const rig = new MirrorRig({ size: MiB });
+    const job = rig.mirror({ copyMode: 'write-blocking' });
+    await rig.ready();
+    await rig.client.node.write(0, pattern(4096, 1));
+    let fail = () => {};
+    const first = new Promise<void>((_resolve, reject) => {
+      fail = () => reject(Object.assign(new Error('lost'), { code: 'EIO' }));
+    });
+    let flushes = 0;
+    rig.target.meddle = (verb) => (verb === 'flush' && flushes++ === 0 ? first : undefined);
+    const flush = rig.client.node.flush();
+    await expect.poll(() => flushes).toBe(1);
+    job.cancel({ force: false });
+    await new Promise((resolve) => setTimeout(resolve, 30));
+    fail();
+    await Promise.all([flush, job.ended]);
+    const end = await rig.event('BLOCK_JOB_COMPLETED');
+    expect(end.data.error).toBe('Input/output error');
   });
 });
