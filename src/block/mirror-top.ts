@@ -291,17 +291,18 @@ export class MirrorTop extends BlockNode {
   ): Promise<void> {
     // The mode may have changed while this write waited for its range.
     const copies = this.copiesSynchronously;
-    const sourceDone = begin(source, this.#source.node, range);
     const onTarget = copies ? this.#activeRange(range) : undefined;
-    let targetDone: Promise<void> | undefined;
     if (onTarget !== undefined) {
       this.#listener.onActiveBegin(onTarget.length);
       // Before and after: a server that is lost in between may take with it what it answered.
       this.unflushed.add(onTarget.offset, onTarget.length);
-      targetDone =
-        sourceFirst && sourceDone !== undefined
-          ? sourceDone.then(() => this.#toTarget(onTarget, target))
-          : this.#toTarget(onTarget, target);
+    }
+    let targetDone: Promise<void> | undefined;
+    // The target's first: a remote server works on it while this thread writes to the source.
+    if (onTarget !== undefined && !sourceFirst) targetDone = this.#toTarget(onTarget, target);
+    const sourceDone = begin(source, this.#source.node, range);
+    if (onTarget !== undefined && sourceFirst) {
+      targetDone = Promise.resolve(sourceDone).then(() => this.#toTarget(onTarget, target));
     }
     const [onSource, copied] = await Promise.allSettled([sourceDone, targetDone]);
     const failed = onSource.status === 'rejected' || copied.status === 'rejected';

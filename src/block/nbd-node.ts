@@ -6,9 +6,17 @@ import {
 } from '../nbd-client/nbd-client.ts';
 import { NbdLink } from '../nbd-client/nbd-link.ts';
 import type { Abilities, Agreement } from '../nbd-client/negotiate.ts';
+import type { BusyPoll } from '../net/busy-poll.ts';
+import type { Syscalls } from '../sys/syscalls.ts';
 import type { Clock } from '../util/clock.ts';
 import { BlockError } from '../util/errors.ts';
-import { KiB, MiB, TARGET_EFFECT_BYTES_MAX } from '../util/limits.ts';
+import {
+  KiB,
+  MiB,
+  TARGET_EFFECT_BYTES_MAX,
+  TARGET_STATUS_BYTES_MAX,
+  UNIX_SEND_BUFFER_BYTES,
+} from '../util/limits.ts';
 import type { Log } from '../util/log.ts';
 import { AlignedAccess, type BlockwiseDisk } from './aligned.ts';
 import {
@@ -43,6 +51,8 @@ export interface OpenNbdOptions {
   readonly reconnectDelaySeconds?: number;
   /** How long to try for the first connection; 0: once. */
   readonly openTimeoutSeconds?: number;
+  readonly syscalls: Syscalls;
+  readonly busyPoll?: BusyPoll | undefined;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -71,6 +81,8 @@ export class NbdNode extends BlockNode {
   readonly #blocks: AlignedAccess;
   /** The longest request without payload; shrinks when the server turns out to take less. */
   #effectBytesMax: number;
+  /** The same for block status. */
+  #statusBytesMax = TARGET_STATUS_BYTES_MAX;
 
   /** Rejects with `BlockError`, whose message says what is wrong with the server. */
   static async open(options: OpenNbdOptions): Promise<NbdNode> {
@@ -82,6 +94,8 @@ export class NbdNode extends BlockNode {
       owner: `node "${name}"`,
       delayMs: reconnectDelaySeconds * 1000,
       openTimeoutMs: (options.openTimeoutSeconds ?? 0) * 1000,
+      busyPoll: options.busyPoll,
+      onUnixSocket: (fd) => options.syscalls.widenSendBuffer(fd, UNIX_SEND_BUFFER_BYTES),
       clock: options.clock,
       log: options.log.child({ node: name }),
     }).catch((error: Error) => {
@@ -172,10 +186,16 @@ export class NbdNode extends BlockNode {
     extentsMax: number,
   ): Promise<readonly Extent[]> {
     const { start, end } = this.#blocksOf(offset, length);
-    const asked = Math.min(end - start, TARGET_EFFECT_BYTES_MAX);
+    const asked = Math.min(end - start, this.#statusBytesMax);
     const one = extentsMax === 1 && start === offset;
-    const found = await this.#send((client) => client.allocation(start, asked, one));
-    return extentsIn({ offset, length }, start, found, extentsMax);
+    try {
+      const found = await this.#send((client) => client.allocation(start, asked, one));
+      return extentsIn({ offset, length }, start, found, extentsMax);
+    } catch (error) {
+      if (!isTooLong(error) || asked <= TARGET_EFFECT_BYTES_MAX) throw error;
+      this.#statusBytesMax = TARGET_EFFECT_BYTES_MAX;
+      return this.doBlockStatus(offset, length, extentsMax);
+    }
   }
 
   /** Whole blocks, any number of them. */

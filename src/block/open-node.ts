@@ -1,10 +1,11 @@
+import { fromTextAddress, type TextAddress } from '../net/text-address.ts';
+import type { BusyPoll } from '../net/busy-poll.ts';
 import type { Syscalls } from '../sys/syscalls.ts';
 import type { Clock } from '../util/clock.ts';
 import { BlockError, RefusedError } from '../util/errors.ts';
 import type { Log } from '../util/log.ts';
 import { FileNode } from './file-node.ts';
 import type { NodeUse } from './graph.ts';
-import { fromTextAddress, type TextAddress } from '../net/text-address.ts';
 import { MemoryNode } from './memory-node.ts';
 import { NbdNode } from './nbd-node.ts';
 import type { BlockNode } from './node.ts';
@@ -62,6 +63,8 @@ export interface NodeHost {
   readonly syscalls: Syscalls;
   readonly clock: Clock;
   readonly log: Log;
+  /** Undefined where processors are too few for one to wait awake. */
+  readonly busyPoll?: BusyPoll | undefined;
 }
 
 export interface OpenContext extends NodeHost {
@@ -211,6 +214,8 @@ async function openNbd(
     autoReadOnly: options['auto-read-only'] ?? false,
     reconnectDelaySeconds: options['reconnect-delay'] ?? 0,
     openTimeoutSeconds: options['open-timeout'] ?? 0,
+    syscalls: context.syscalls,
+    busyPoll: context.busyPoll,
     clock: context.clock,
     log: context.log,
   });

@@ -1,7 +1,7 @@
-import type { SocketAddress } from '../net/address.ts';
-import { formatAddress } from '../net/address.ts';
 import { Daemon } from '../daemon/daemon.ts';
 import { PidFile } from '../daemon/pid-file.ts';
+import type { SocketAddress } from '../net/address.ts';
+import { formatAddress } from '../net/address.ts';
 import { systemClock } from '../util/clock.ts';
 import { type LogOptions, makeLog } from './logger.ts';
 import { version } from './version.ts';

@@ -1,7 +1,9 @@
+import { availableParallelism } from 'node:os';
 import { createDispatcher } from '../monitor/create-dispatcher.ts';
 import type { Dispatcher } from '../monitor/dispatcher.ts';
 import { Monitor } from '../monitor/monitor.ts';
 import { Storage } from '../monitor/storage.ts';
+import { BusyPoll } from '../net/busy-poll.ts';
 import type { SocketAddress } from '../net/address.ts';
 import { loadSyscalls } from '../sys/syscalls.ts';
 import type { Clock } from '../util/clock.ts';
@@ -32,7 +34,12 @@ export class Daemon {
   constructor(options: DaemonOptions) {
     const { clock, log, version, ffi } = options;
     this.#log = log;
-    this.storage = new Storage({ clock, log, syscalls: loadSyscalls({ ffi, log }) });
+    this.storage = new Storage({
+      clock,
+      log,
+      syscalls: loadSyscalls({ ffi, log }),
+      busyPoll: availableParallelism() > 1 ? new BusyPoll(clock) : undefined,
+    });
     let onQuit = () => {};
     this.quitting = new Promise((resolve) => {
       onQuit = resolve;

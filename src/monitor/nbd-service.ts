@@ -3,11 +3,12 @@ import type { BlockGraph } from '../block/graph.ts';
 import type { BlockNode } from '../block/node.ts';
 import type { NbdExport } from '../nbd-server/export.ts';
 import { NbdServer } from '../nbd-server/server.ts';
+import type { BusyPoll } from '../net/busy-poll.ts';
 import type { SocketAddress } from '../net/address.ts';
 import type { Clock } from '../util/clock.ts';
 import { RefusedError } from '../util/errors.ts';
-import { NBD_NAME_BYTES_MAX } from '../util/limits.ts';
 import { isWellFormedId } from '../util/identifier.ts';
+import { NBD_NAME_BYTES_MAX } from '../util/limits.ts';
 import type { Log } from '../util/log.ts';
 import type { EventBus } from './event-bus.ts';
 
@@ -46,6 +47,7 @@ export class NbdService {
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #events: EventBus;
+  readonly #busyPoll: BusyPoll | undefined;
   readonly #held = new Map<string, Held>();
   #server: NbdServer | undefined;
   /** A start that waits for the system; nobody else may start meanwhile. */
@@ -56,11 +58,13 @@ export class NbdService {
     readonly clock: Clock;
     readonly log: Log;
     readonly events: EventBus;
+    readonly busyPoll?: BusyPoll | undefined;
   }) {
     this.#graph = options.graph;
     this.#clock = options.clock;
     this.#log = options.log;
     this.#events = options.events;
+    this.#busyPoll = options.busyPoll;
   }
 
   /** Undefined while nothing listens. */
@@ -83,6 +87,7 @@ export class NbdService {
       this.#server = await NbdServer.start(options.addresses, {
         clock: this.#clock,
         log: this.#log,
+        busyPoll: this.#busyPoll,
         ...(handshakeSecondsMax !== undefined && {
           handshakeMsMax: orUnlimited(handshakeSecondsMax) * 1000,
         }),

@@ -3,8 +3,8 @@ import { NodeStore } from '../block/node-store.ts';
 import type { NodeHost } from '../block/open-node.ts';
 import { JobRegistry } from '../job/registry.ts';
 import type { Clock } from '../util/clock.ts';
-import { EventBus } from './event-bus.ts';
 import { CLOSE_GRACE_MS } from '../util/limits.ts';
+import { EventBus } from './event-bus.ts';
 import { NbdService } from './nbd-service.ts';
 
 /** All that commands act on: one set of nodes, jobs and exports, and the events they cause. */
@@ -17,7 +17,7 @@ export class Storage {
   readonly nbd: NbdService;
 
   constructor(host: NodeHost) {
-    const { clock, log } = host;
+    const { clock, log, busyPoll } = host;
     const { graph } = this;
     this.clock = clock;
     this.events = new EventBus(clock);
@@ -27,7 +27,7 @@ export class Storage {
       log,
       onEvent: ({ name, data }) => this.events.emit(name, data),
     });
-    this.nbd = new NbdService({ graph, clock, log, events: this.events });
+    this.nbd = new NbdService({ graph, clock, log, busyPoll, events: this.events });
   }
 
   /** The end: jobs are cancelled while clients are answered and go, then nodes are closed. */

@@ -5,7 +5,7 @@ import { nameOfError } from '../../protocol/nbd/names.ts';
 import { type BlockStatus, newRequestHeader } from '../../protocol/nbd/transmission.ts';
 import { reasonOf, type SocketAddress } from '../net/address.ts';
 import type { Connection } from '../net/connection.ts';
-import { dial } from '../net/dial.ts';
+import { type DialOptions, dial } from '../net/dial.ts';
 import { assert } from '../util/assert.ts';
 import { BufferPool } from '../util/buffer-pool.ts';
 import type { Clock } from '../util/clock.ts';
@@ -40,6 +40,9 @@ export interface ConnectOptions {
   readonly timeoutMs?: number;
   /** Gives up connecting. */
   readonly signal?: AbortSignal;
+  /** As in `dial`. */
+  readonly busyPoll?: DialOptions['busyPoll'];
+  readonly onUnixSocket?: DialOptions['onUnixSocket'];
   /** Metadata contexts to ask for; `base:allocation` by default. */
   readonly contexts?: readonly string[];
   /** Who asks, for error messages, such as `node "target"`; the server's address by default. */
@@ -101,12 +104,14 @@ export class NbdClient {
    * messages name the server.
    */
   static async connect(options: ConnectOptions): Promise<NbdClient> {
-    const { clock, signal, timeoutMs = NBD_HANDSHAKE_MS_MAX } = options;
+    const { clock, signal, onUnixSocket, timeoutMs = NBD_HANDSHAKE_MS_MAX } = options;
     const deadline = clock.now() + timeoutMs;
     const connection = await dial(options.address, {
       clock,
       timeoutMs,
-      ...(signal === undefined ? {} : { signal }),
+      busyPoll: options.busyPoll,
+      ...(signal && { signal }),
+      ...(onUnixSocket && { onUnixSocket }),
     });
     let givenUp: string | undefined;
     const giveUp = (why: string) => {
@@ -290,6 +295,8 @@ export class NbdClient {
     header.length = request.length;
     const payload = request.type === wire.NBD_CMD_WRITE ? request.buffer : undefined;
     request.unsent = this.#outbox.send(header, payload, () => this.#onPayloadSent(request));
+    // Nothing else is on its way that it could go out with, and the server waits for work.
+    if (this.#freeSlots.length === TARGET_IN_FLIGHT_REQUESTS_MAX - 1) this.#outbox.flush();
   }
 
   #find(cookieHigh: number, cookieLow: number): PendingRequest | undefined {

@@ -1,4 +1,5 @@
 import type { SocketAddress } from '../net/address.ts';
+import type { BusyPoll } from '../net/busy-poll.ts';
 import type { Connection } from '../net/connection.ts';
 import { ConnectionLimit } from '../net/connection-limit.ts';
 import { type Listener, listen } from '../net/listen.ts';
@@ -22,6 +23,7 @@ import type { NegotiationHost } from './negotiation.ts';
 export interface NbdServerOptions {
   readonly clock: Clock;
   readonly log: Log;
+  readonly busyPoll?: BusyPoll | undefined;
   /** Clients at a time; Infinity for no bound. */
   readonly connectionsMax?: number;
   /** Time for a client's handshake; Infinity for no bound. */
@@ -139,11 +141,12 @@ export class NbdServer {
 
   async #listen(addresses: readonly SocketAddress[]): Promise<void> {
     const limit = new ConnectionLimit(this.#options.connectionsMax ?? NBD_CONNECTIONS_MAX);
+    const { busyPoll } = this.#options;
     const onConnection = (connection: Connection) => this.#serve(connection);
     const listeners: Listener[] = [];
     try {
       for (const address of addresses) {
-        listeners.push(await listen(address, { limit, onConnection }));
+        listeners.push(await listen(address, { limit, onConnection, busyPoll }));
       }
     } catch (error) {
       for (const listener of listeners) listener.close();

@@ -1,6 +1,7 @@
-import { connect } from 'node:net';
+import { connect, type Socket } from 'node:net';
 import type { Clock } from '../util/clock.ts';
 import { formatAddress, reasonOf, type SocketAddress } from './address.ts';
+import type { BusyPoll } from './busy-poll.ts';
 import { Connection } from './connection.ts';
 import { Incoming } from './incoming.ts';
 
@@ -20,14 +21,22 @@ export class DialError extends Error {
 export interface DialOptions {
   readonly clock: Clock;
   readonly timeoutMs: number;
+  /** Told of what arrives. */
+  readonly busyPoll?: BusyPoll | undefined;
   /** Gives up: the attempt rejects with code `ECANCELED`. */
   readonly signal?: AbortSignal;
+  /**
+   * Called with the descriptor of a Unix socket, to widen its send buffer. By default that holds
+   * 208 KiB: the peer runs dry whenever the event loop looks away for as long as a memcpy. (TCP
+   * finds its own size.)
+   */
+  readonly onUnixSocket?: (fd: number) => void;
 }
 
 /** Rejects with `DialError`, whose message names the address and says why. */
 export function dial(address: SocketAddress, options: DialOptions): Promise<Connection> {
   const name = formatAddress(address);
-  const incoming = new Incoming();
+  const incoming = new Incoming(options.busyPoll);
   const where =
     address.type === 'unix' ? { path: address.path } : { host: address.host, port: address.port };
   return new Promise((resolve, reject) => {
@@ -53,9 +62,17 @@ export function dial(address: SocketAddress, options: DialOptions): Promise<Conn
     socket.once('error', onError);
     socket.once('connect', () => {
       finish();
+      const fd = address.type === 'unix' ? descriptorOf(socket) : undefined;
+      if (fd !== undefined) options.onUnixSocket?.(fd);
       resolve(new Connection(socket, name, incoming));
     });
     options.signal?.addEventListener('abort', onAbort);
     if (options.signal?.aborted) onAbort();
   });
+}
+
+/** Node has no documented way to it; where this one goes away, a default is kept. */
+function descriptorOf(socket: Socket): number | undefined {
+  const { _handle: handle } = socket as Socket & { _handle?: { fd?: number } };
+  return handle?.fd !== undefined && handle.fd >= 0 ? handle.fd : undefined;
 }

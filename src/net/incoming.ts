@@ -1,3 +1,4 @@
+import type { BusyPoll } from './busy-poll.ts';
 import { NET_SLAB_BYTES } from '../util/limits.ts';
 
 /**
@@ -31,8 +32,14 @@ export class Incoming {
     callback: (bytes: number, buffer: Uint8Array) => this.#received(bytes, buffer),
   };
   sink: ByteSink | undefined;
+  readonly #busyPoll: BusyPoll | undefined;
   #slab: Buffer | undefined;
   #room: Buffer | undefined;
+
+  /** `busyPoll` is told of every arrival. */
+  constructor(busyPoll?: BusyPoll) {
+    this.#busyPoll = busyPoll;
+  }
 
   /** A whole chunk whose memory is nobody else's: for sockets that only have `data` events. */
   push(chunk: Buffer): void {
@@ -47,6 +54,7 @@ export class Incoming {
   }
 
   #received(bytes: number, buffer: Uint8Array): boolean {
+    this.#busyPoll?.arrived();
     const sink = this.sink;
     if (sink === undefined) return false;
     if (buffer === this.#room) {

@@ -3,6 +3,7 @@ import { type AddressInfo, connect, createServer, type Server, Socket } from 'no
 import { dirname } from 'node:path';
 import { UsageError } from '../util/errors.ts';
 import { formatAddress, reasonOf, type SocketAddress } from './address.ts';
+import type { BusyPoll } from './busy-poll.ts';
 import { Connection } from './connection.ts';
 import type { ConnectionLimit } from './connection-limit.ts';
 import { Incoming } from './incoming.ts';
@@ -10,6 +11,8 @@ import { Incoming } from './incoming.ts';
 /** Waiting for connections on one address. */
 export interface ListenOptions {
   readonly limit: ConnectionLimit;
+  /** Told of what arrives. */
+  readonly busyPoll?: BusyPoll | undefined;
   readonly onConnection: (connection: Connection) => void;
 }
 
@@ -42,7 +45,7 @@ export class Listener {
   #serve(socket: Socket): Promise<unknown> {
     this.#waiting.delete(socket);
     if (socket.destroyed) return Promise.resolve();
-    const connection = adopt(socket, this.address);
+    const connection = adopt(socket, this.address, this.#options.busyPoll);
     this.#options.onConnection(connection);
     return connection.closed;
   }
@@ -120,11 +123,11 @@ function refusesConnections(path: string): Promise<boolean> {
  * read to; so the handle of the accepted socket moves to a socket of our own making. `_handle` and
  * `handle` are undocumented (and as old as Node): without them plain `data` events do the work.
  */
-function adopt(accepted: Socket, address: SocketAddress): Connection {
+function adopt(accepted: Socket, address: SocketAddress, busyPoll?: BusyPoll): Connection {
   const peer = peerOf(accepted, address);
   const { _handle: handle } = accepted as { _handle?: object | null };
   if (!handle) return new Connection(accepted, peer);
-  const incoming = new Incoming();
+  const incoming = new Incoming(busyPoll);
   const options = { handle, allowHalfOpen: true, pauseOnCreate: true, onread: incoming.onread };
   return new Connection(new Socket(options), peer, incoming);
 }

@@ -26,6 +26,9 @@ const BLKGETSIZE64 = 0x80081272;
 const F_OFD_SETLK = 37;
 const F_RDLCK = 0;
 const F_WRLCK = 1;
+const SOL_SOCKET = 1;
+const SO_SNDBUF = 7;
+const SO_SNDBUFFORCE = 32;
 const { EAGAIN, EACCES, EINTR, EIO } = constants.errno;
 
 /** Binds the functions; throws when libc or one of them is missing. */
@@ -42,6 +45,9 @@ export function linuxSyscalls(): Syscalls {
   );
   const ioctl = libc.func('int ioctl(int fd, unsigned long request, void *argument)');
   const fcntl = libc.func('int fcntl(int fd, int command, void *argument)');
+  const setsockopt = libc.func(
+    'int setsockopt(int fd, int level, int option, const void *value, uint32_t length)',
+  );
   const address = addressFinder(libc);
   const calls = new AsyncCalls();
   const readVector = newVector();
@@ -120,6 +126,13 @@ export function linuxSyscalls(): Syscalls {
     },
 
     isAligned: (buffer, alignment) => address(buffer) % alignment === 0,
+
+    widenSendBuffer(socket, bytes) {
+      const value = new Int32Array([bytes]);
+      const set = (option: number) => setsockopt(socket, SOL_SOCKET, option, value, 4) === 0;
+      // The first is for the privileged; the second is cut to net.core.wmem_max.
+      if (!set(SO_SNDBUFFORCE)) set(SO_SNDBUF);
+    },
   };
 }
 

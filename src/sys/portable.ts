@@ -50,6 +50,8 @@ export const portableSyscalls: Syscalls = {
   },
 
   isAligned: () => false,
+
+  widenSendBuffer() {},
 };
 
 /** sysfs counts in these whatever the device's own sectors are. */

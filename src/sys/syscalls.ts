@@ -32,6 +32,8 @@ export interface Syscalls {
   /** Memory for O_DIRECT, its address a multiple of `alignment` (a power of two). */
   alignedBuffer(bytes: number, alignment: number): Buffer;
   isAligned(buffer: Buffer, alignment: number): boolean;
+  /** Lets a socket hold `bytes` that its peer has not read, or as many as the system allows. */
+  widenSendBuffer(socket: number, bytes: number): void;
 }
 
 export interface FileExtent {

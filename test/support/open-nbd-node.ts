@@ -1,4 +1,5 @@
 import { NbdNode, type OpenNbdOptions } from '../../src/block/nbd-node.ts';
+import { loadSyscalls } from '../../src/sys/syscalls.ts';
 import { systemClock } from '../../src/util/clock.ts';
 import { silentLog } from '../../src/util/log.ts';
 import { currentScope } from './peers.ts';
@@ -12,6 +13,7 @@ export async function openNbdNode(
     name: 'target',
     address: { type: 'unix', path: socket },
     exportName: '',
+    syscalls: loadSyscalls({ ffi: true, log: silentLog }),
     clock: systemClock,
     log: silentLog,
     ...options,

@@ -1,5 +1,5 @@
-import type { Qmp } from '../../../protocol/qmp/schema.ts';
 import type { BITMAP_COMMANDS } from '../../../protocol/qmp/schema/bitmaps.ts';
+import type { Qmp } from '../../../protocol/qmp/schema.ts';
 import { DirtyBitmap } from '../../bitmap/dirty-bitmap.ts';
 import type { BlockGraph } from '../../block/graph.ts';
 import type { BlockNode } from '../../block/node.ts';

@@ -1,5 +1,5 @@
-import type { Arguments, Qmp } from '../../../protocol/qmp/schema.ts';
 import type { EXPORT_COMMANDS } from '../../../protocol/qmp/schema/exports.ts';
+import type { Arguments, Qmp } from '../../../protocol/qmp/schema.ts';
 import type { DirtyBitmap } from '../../bitmap/dirty-bitmap.ts';
 import type { BlockGraph } from '../../block/graph.ts';
 import type { BlockNode } from '../../block/node.ts';

@@ -1,5 +1,5 @@
-import type { Qmp } from '../../../protocol/qmp/schema.ts';
 import type { JOB_COMMANDS } from '../../../protocol/qmp/schema/jobs.ts';
+import type { Qmp } from '../../../protocol/qmp/schema.ts';
 import type { Job } from '../../job/job.ts';
 import { MirrorJob } from '../../job/mirror-job.ts';
 import type { JobRegistry } from '../../job/registry.ts';

@@ -1,8 +1,8 @@
-import type { Qmp } from '../../../protocol/qmp/schema.ts';
 import type {
   BITMAP_COMMANDS,
   TRANSACTION_COMMANDS,
 } from '../../../protocol/qmp/schema/bitmaps.ts';
+import type { Qmp } from '../../../protocol/qmp/schema.ts';
 import type { BlockGraph } from '../../block/graph.ts';
 import { RefusedError } from '../../util/errors.ts';
 import type { Handlers } from '../handlers.ts';

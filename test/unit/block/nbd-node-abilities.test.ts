@@ -3,7 +3,7 @@ import * as wire from '../../../protocol/nbd/constants.ts';
 import { nameOfCommand } from '../../../protocol/nbd/names.ts';
 import type { NbdNode } from '../../../src/block/nbd-node.ts';
 import { WRITE_FUA, ZERO_MAY_UNMAP, ZERO_NO_FALLBACK } from '../../../src/block/node.ts';
-import { MiB } from '../../../src/util/limits.ts';
+import { GiB, MiB } from '../../../src/util/limits.ts';
 import { openNbdNode } from '../../support/open-nbd-node.ts';
 import {
   EVERY_FLAG,
@@ -179,6 +179,25 @@ describe('the extents of a node', () => {
     expect((await statusOf(extents, [0, 4096, 2])).found).toHaveLength(2);
     const { asked } = await statusOf([[512, 0]], [0, 4096, 1]);
     expect(asked).toEqual([`BLOCK_STATUS 0+4096 flags ${wire.NBD_CMD_FLAG_REQ_ONE}`]);
+  });
+
+  it('are asked for by 2 GiB, until the server finds that too long', async () => {
+    const disk = { size: 8 * GiB };
+    const { node, asked } = await open(disk, (peer, request) => {
+      if (request.length > GiB) peer.simple(request, wire.NBD_EINVAL);
+      else {
+        const extent = statusPayload(7, [request.length, wire.NBD_STATE_ZERO]);
+        peer.chunk(request, wire.NBD_REPLY_TYPE_BLOCK_STATUS, extent);
+      }
+      return true;
+    });
+    expect(await node.blockStatus(0, 8 * GiB, 10)).toMatchObject([{ length: 128 * MiB }]);
+    await node.blockStatus(GiB, GiB, 10);
+    expect(asked).toEqual([
+      `BLOCK_STATUS 0+${2 * GiB}`,
+      `BLOCK_STATUS 0+${128 * MiB}`,
+      `BLOCK_STATUS ${GiB}+${128 * MiB}`,
+    ]);
   });
 });
 

@@ -289,3 +289,29 @@ describe('completing a mirror while another one sits below its filter', () => {
     await rig.jobs.cancelAll();
   });
 });
+
+describe('a synchronous write', () => {
+  it('is on its way to the target before this thread writes to the source', async () => {
+    const rig = new MirrorRig({ size: MiB });
+    rig.mirror({ copyMode: 'write-blocking' });
+    await rig.ready();
+    const order: string[] = [];
+    rig.source.meddle = (verb) => {
+      order.push(`source ${verb}`);
+    };
+    rig.target.meddle = (verb) => {
+      order.push(`target ${verb}`);
+    };
+    await rig.client.node.write(0, pattern(4096, 1));
+    await rig.client.node.writeZeroes(8192, 4096);
+    // What a discarded range reads as is for the source to say.
+    await rig.client.node.discard(0, MiB);
+    expect(order.slice(0, 5)).toEqual([
+      'target write',
+      'source write',
+      'target zero',
+      'source zero',
+      'source discard',
+    ]);
+  });
+});
