@@ -21,6 +21,16 @@ describe('system clock', () => {
     expect(systemClock.now() - start).toBeGreaterThanOrEqual(19);
   });
 
+  it('waits longer than a timer of the process can count', async () => {
+    let called = false;
+    const timer = systemClock.after(2 ** 40, () => {
+      called = true;
+    });
+    await sleep(systemClock, 10);
+    timer.cancel();
+    expect(called).toBe(false);
+  });
+
   it('does not call what was cancelled', async () => {
     let called = false;
     const call = () => {

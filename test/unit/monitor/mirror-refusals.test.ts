@@ -1,0 +1,67 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { BITMAP_GRANULES_MAX, KiB, MiB } from '../../../src/util/limits.ts';
+import { type MonitorRig, makeMonitorRig } from '../../support/monitor-rig.ts';
+
+/** What blockdev-mirror refuses so that nothing is lost later. */
+describe('a mirror', () => {
+  let rig: MonitorRig;
+  let directory: string;
+  beforeEach(async () => {
+    rig = makeMonitorRig();
+    directory = mkdtempSync(join(tmpdir(), 'nbd-mirror-'));
+    for (const name of ['source', 'target']) await memory(name, MiB);
+  });
+  afterEach(async () => {
+    await rig.close();
+    rmSync(directory, { recursive: true });
+  });
+  const memory = (name: string, size: number) =>
+    rig.dispatcher.call('blockdev-add', { driver: 'x-memory', 'node-name': name, size });
+  const mirror = (more: object = {}) =>
+    rig.dispatcher.execute('blockdev-mirror', {
+      'job-id': 'm0',
+      device: 'source',
+      target: 'target',
+      sync: 'full',
+      ...more,
+    });
+
+  it('does not share its target with a node that writes to it', async () => {
+    const raw = { driver: 'raw', 'node-name': 'raw', file: 'target' } as const;
+    await rig.dispatcher.call('blockdev-add', raw);
+    await expect(mirror()).rejects.toThrow("Permission conflict on node 'target'");
+    await rig.dispatcher.call('blockdev-del', { 'node-name': 'raw' });
+    await mirror();
+    await expect(rig.dispatcher.call('blockdev-add', raw)).rejects.toThrow(
+      "Node 'target' is busy: block device is in use by block job: mirror",
+    );
+  });
+
+  it('takes a name from a node that is just being opened, which then is refused', async () => {
+    const filename = join(directory, 'disk.img');
+    writeFileSync(filename, Buffer.alloc(4096));
+    const opening = rig.dispatcher.call('blockdev-add', {
+      driver: 'file',
+      'node-name': 'wanted',
+      filename,
+    });
+    const refused = expect(opening).rejects.toThrow("Duplicate nodes with node-name='wanted'");
+    await mirror({ 'filter-node-name': 'wanted' });
+    await refused;
+    expect(rig.storage.graph.find('wanted')?.driver).toBe('mirror-top');
+  });
+
+  it('has no bitmap that memory could not hold', async () => {
+    const size = 512 * BITMAP_GRANULES_MAX + MiB;
+    await memory('vast', size);
+    await memory('vast-target', size);
+    const vast = { device: 'vast', target: 'vast-target' };
+    await expect(mirror({ ...vast, granularity: 512 })).rejects.toThrow(
+      `Granularity 512 is too small for node 'vast' of ${size} bytes`,
+    );
+    await mirror({ ...vast, granularity: 64 * KiB, sync: 'none' });
+  });
+});
