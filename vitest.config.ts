@@ -13,6 +13,8 @@ export default defineConfig({
       project('unit', ['test/unit/**/*.test.ts', 'test/property/**/*.test.ts'], 30_000),
       project('conformance', ['test/conformance/**/*.test.ts'], 60_000),
       project('interop', ['test/interop/**/*.test.ts'], 120_000),
+      // The behaviours that QEMU's iotests assert, told anew: one file a behaviour.
+      project('iotests', ['test/iotests/**/*.test.ts'], 120_000),
       project('e2e', ['test/e2e/**/*.test.ts'], 180_000),
       project('tidy', ['test/tidy/**/*.test.ts'], 60_000),
       // `npm run test:vm`: boots a kernel, so it is not part of `npm test`.

@@ -3,14 +3,15 @@ import type { BlockGraph } from '../block/graph.ts';
 import type { BlockNode } from '../block/node.ts';
 import type { NbdExport } from '../nbd-server/export.ts';
 import { NbdServer } from '../nbd-server/server.ts';
-import type { BusyPoll } from '../net/busy-poll.ts';
 import type { SocketAddress } from '../net/address.ts';
+import type { BusyPoll } from '../net/busy-poll.ts';
 import type { Clock } from '../util/clock.ts';
 import { RefusedError } from '../util/errors.ts';
 import { isWellFormedId } from '../util/identifier.ts';
-import { NBD_NAME_BYTES_MAX } from '../util/limits.ts';
+import { NBD_STRING_BYTES_MAX } from '../util/limits.ts';
 import type { Log } from '../util/log.ts';
 import type { EventBus } from './event-bus.ts';
+import { exportableBitmap, type WantedBitmap } from './export-bitmaps.ts';
 
 /**
  * The one NBD server that QMP knows, and its exports as QMP sees them: by id, with the node and the
@@ -31,7 +32,9 @@ export interface NewExport {
   readonly description?: string | undefined;
   readonly node: BlockNode;
   readonly writable: boolean;
-  readonly bitmaps: readonly DirtyBitmap[];
+  /** Every write is on stable storage before it is answered. */
+  readonly writethrough: boolean;
+  readonly bitmaps: readonly WantedBitmap[];
   readonly allocationDepth: boolean;
 }
 
@@ -112,8 +115,9 @@ export class NbdService {
     if (this.#held.has(id)) throw new RefusedError(`Block export id '${id}' is already in use`);
   }
 
+  /** What is wrong is told in QEMU's order: node, server, name, description, bitmaps. */
   addExport(options: NewExport): void {
-    const { id, name, description, node, writable, bitmaps, allocationDepth } = options;
+    const { id, name, description, node, writable, writethrough, allocationDepth } = options;
     this.assertFree(id);
     if (writable && node.readOnly) {
       throw new RefusedError('Cannot export read-only node as writable');
@@ -123,21 +127,22 @@ export class NbdService {
       throw new RefusedError(`Node '${node.name}' is busy: ${reason}`);
     }
     const server = this.#runningServer();
-    if (Buffer.byteLength(name) > NBD_NAME_BYTES_MAX) {
-      throw new RefusedError(`export name '${name}' too long`);
-    }
+    assertShort('export name', name);
+    if (description !== undefined) assertShort('description', description);
+    server.assertNameFree(name);
+    const bitmaps: DirtyBitmap[] = [];
     const use = this.#graph.use(node, `export ${id}`, { writable });
-    const busy: DirtyBitmap[] = [];
     try {
-      for (const bitmap of bitmaps) {
-        checkExportable(bitmap, { writable, node });
+      for (const wanted of options.bitmaps) {
+        const bitmap = exportableBitmap(this.#graph, wanted, { node, writable });
         bitmap.busy = true;
-        busy.push(bitmap);
+        bitmaps.push(bitmap);
       }
       const exported = server.addExport({
         id,
         name,
         writable,
+        writethrough,
         use,
         bitmaps,
         allocationDepth,
@@ -145,7 +150,7 @@ export class NbdService {
       });
       this.#held.set(id, { exported, nodeName: node.name, bitmaps });
     } catch (error) {
-      for (const bitmap of busy) bitmap.busy = false;
+      for (const bitmap of bitmaps) bitmap.busy = false;
       use.release();
       throw error;
     }
@@ -168,22 +173,9 @@ export class NbdService {
   }
 }
 
-/** A read-only export of a bitmap that still records would show something that moves. */
-function checkExportable(
-  bitmap: DirtyBitmap,
-  { writable, node }: { readonly writable: boolean; readonly node: BlockNode },
-): void {
-  const { name } = bitmap;
-  if (bitmap.busy) {
-    throw new RefusedError(
-      `Bitmap '${name}' is currently in use by another operation and cannot be used`,
-    );
-  }
-  if (bitmap.inconsistent) {
-    throw new RefusedError(`Bitmap '${name}' is inconsistent and cannot be used`);
-  }
-  if (!writable && !node.readOnly && bitmap.enabled) {
-    throw new RefusedError(`Enabled bitmap '${name}' incompatible with readonly export`);
+function assertShort(what: string, text: string): void {
+  if (Buffer.byteLength(text) > NBD_STRING_BYTES_MAX) {
+    throw new RefusedError(`${what} '${text}' too long`);
   }
 }
 

@@ -12,7 +12,7 @@ import {
 } from '../../protocol/nbd/constants.ts';
 import type { DirtyBitmap } from '../bitmap/dirty-bitmap.ts';
 import type { NodeUse } from '../block/graph.ts';
-import type { BlockNode } from '../block/node.ts';
+import { type BlockNode, WRITE_FUA } from '../block/node.ts';
 import type { NbdClient } from './client.ts';
 import {
   allocationContext,
@@ -29,6 +29,8 @@ export interface ExportOptions {
   readonly name: string;
   readonly description?: string;
   readonly writable: boolean;
+  /** Every write counts as one with FUA: it is on stable storage before it is answered. */
+  readonly writethrough?: boolean;
   readonly use: NodeUse;
   /** Offered as `qemu:dirty-bitmap:NAME`. */
   readonly bitmaps?: readonly DirtyBitmap[];
@@ -53,6 +55,8 @@ export class NbdExport {
   readonly name: string;
   readonly description: string;
   readonly writable: boolean;
+  /** Flags that every write-like request gets, whatever the client says. */
+  readonly writeFlags: number;
   /** Exact length in bytes; what clients were told stays true whatever the node becomes. */
   readonly size: number;
   readonly use: NodeUse;
@@ -75,6 +79,7 @@ export class NbdExport {
     this.name = options.name;
     this.description = options.description ?? '';
     this.writable = options.writable;
+    this.writeFlags = options.writethrough ? WRITE_FUA : 0;
     this.use = options.use;
     this.size = options.use.node.size;
     this.contexts = [

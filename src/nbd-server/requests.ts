@@ -83,12 +83,13 @@ export class Requests {
    * given back. Returns whether `data` is still in use.
    */
   write(request: RequestHeader, data: Buffer, pooled?: Buffer): boolean {
-    const { node, counters } = this.#export;
+    const { node, counters, writeFlags } = this.#export;
     counters.writes++;
     counters.writtenBytes += request.length;
     let done: Completion;
     try {
-      done = request.length === 0 ? undefined : node.write(request.offset, data, flagsOf(request));
+      const flags = writeFlags | flagsOf(request);
+      done = request.length === 0 ? undefined : node.write(request.offset, data, flags);
     } catch (error) {
       if (pooled !== undefined) this.#pool.give(pooled);
       this.#fail(request, error);
@@ -199,7 +200,7 @@ export class Requests {
   }
 
   #startControl(request: RequestHeader): Completion {
-    const { node, counters } = this.#export;
+    const { node, counters, writeFlags } = this.#export;
     const { offset, length } = request;
     if (request.type === NBD_CMD_FLUSH) {
       counters.flushes++;
@@ -209,10 +210,10 @@ export class Requests {
     switch (request.type) {
       case NBD_CMD_TRIM:
         counters.discards++;
-        return node.discard(offset, length, flagsOf(request));
+        return node.discard(offset, length, writeFlags | flagsOf(request));
       case NBD_CMD_WRITE_ZEROES:
         counters.discards++;
-        return node.writeZeroes(offset, length, flagsOf(request));
+        return node.writeZeroes(offset, length, writeFlags | flagsOf(request));
       case NBD_CMD_CACHE:
         return node.prefetch(offset, length);
       default:

@@ -87,13 +87,18 @@ export class NbdServer {
     return [...this.#clients];
   }
 
+  /** Throws `RefusedError` when clients know another export by this name. */
+  assertNameFree(name: string): void {
+    if (this.exports().some((one) => one.name === name)) {
+      throw new RefusedError(`NBD server already has export named '${name}'`);
+    }
+  }
+
   /** Throws `RefusedError` when the id or the name is taken; the use is then still the caller's. */
   addExport(options: ExportOptions): NbdExport {
     const { id, name } = options;
     if (this.#exports.has(id)) throw new RefusedError(`Block export id '${id}' is already in use`);
-    if (this.exports().some((one) => one.name === name)) {
-      throw new RefusedError(`NBD server already has export named '${name}'`);
-    }
+    this.assertNameFree(name);
     const added = new NbdExport(options);
     this.#exports.set(id, added);
     return added;

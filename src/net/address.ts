@@ -5,6 +5,8 @@ export interface InetAddress {
   readonly host: string;
   /** For a listener, 0 lets the system choose. */
   readonly port: number;
+  /** A listener takes the first free port from `port` up to here. */
+  readonly portMax?: number;
 }
 
 export interface UnixAddress {

@@ -69,6 +69,10 @@ export async function listen(address: SocketAddress, options: ListenOptions): Pr
     if (code === 'EADDRINUSE' && address.type === 'unix' && (await removeStale(address.path))) {
       return listen(address, options);
     }
+    if (code === 'EADDRINUSE' && address.type === 'inet') {
+      const { port, portMax = port } = address;
+      if (port < portMax) return listen({ ...address, port: port + 1 }, options);
+    }
     const reason = whyNot(error as NodeJS.ErrnoException, address);
     throw new UsageError(`Cannot listen on ${formatAddress(address)}: ${reason}`, { cause: error });
   }
@@ -96,7 +100,8 @@ function tryListen(address: SocketAddress, options: ListenOptions): Promise<List
 
 function actualAddress(address: SocketAddress, server: Server): SocketAddress {
   if (address.type === 'unix') return address;
-  return { ...address, port: (server.address() as AddressInfo).port };
+  const { port } = server.address() as AddressInfo;
+  return { type: 'inet', host: address.host, port };
 }
 
 /** Removes a socket that a dead process left; never one that is in use, nor any other file. */

@@ -4,16 +4,27 @@ import type { SocketAddress, UnixAddress } from './address.ts';
 /** An address in which the port is text, as QMP and QEMU's command line have it. */
 export type TextAddress =
   | UnixAddress
-  | { readonly type: 'inet'; readonly host: string; readonly port: string };
+  | {
+      readonly type: 'inet';
+      readonly host: string;
+      readonly port: string;
+      /** The last port of a listener's range. */
+      readonly to?: number | undefined;
+    };
 
 const PORT_MAX = 65_535;
 
-/** Throws `RefusedError` when the port is none. */
+/** Throws `RefusedError` when the port is none, or the range empty. */
 export function fromTextAddress(address: TextAddress): SocketAddress {
   if (address.type === 'unix') return { type: 'unix', path: address.path };
-  const { host, port } = address;
+  const { host, port, to } = address;
   if (!/^\d{1,5}$/.test(port) || Number(port) > PORT_MAX) {
     throw new RefusedError(`Invalid port '${port}' of host '${host}': expected 0 to ${PORT_MAX}`);
   }
-  return { type: 'inet', host, port: Number(port) };
+  const first = Number(port);
+  if (to === undefined) return { type: 'inet', host, port: first };
+  if (to < first || to > PORT_MAX) {
+    throw new RefusedError(`Invalid last port ${to}: expected ${first} to ${PORT_MAX}`);
+  }
+  return { type: 'inet', host, port: first, portMax: to };
 }

@@ -135,8 +135,8 @@ export const QMP_GOODBYE_MS_MAX = 1000;
 export const BITMAP_GRANULES_MAX = 2 ** 38;
 /** Name of a dirty bitmap, as QEMU. */
 export const BITMAP_NAME_BYTES_MAX = 1023;
-/** Name of an export: the longest string that the protocol allows. */
-export const NBD_NAME_BYTES_MAX = 4096;
+/** Name or description of an export: the longest string that the protocol allows. */
+export const NBD_STRING_BYTES_MAX = 4096;
 
 /** What requests in flight get at the end of the process, before their disks are given up. */
 export const CLOSE_GRACE_MS = 3_000;

@@ -10,6 +10,9 @@ export const EXPORT_TYPES = {
       id: 'str',
       'node-name': 'str',
       '*writable': 'bool',
+      '*writethrough': 'bool',
+      '*iothread': 'str',
+      '*fixed-iothread': 'bool',
     },
     discriminator: 'type',
     branches: {

@@ -1,8 +1,6 @@
 import type { EXPORT_COMMANDS } from '../../../protocol/qmp/schema/exports.ts';
-import type { Arguments, Qmp } from '../../../protocol/qmp/schema.ts';
-import type { DirtyBitmap } from '../../bitmap/dirty-bitmap.ts';
+import type { Arguments } from '../../../protocol/qmp/schema.ts';
 import type { BlockGraph } from '../../block/graph.ts';
-import type { BlockNode } from '../../block/node.ts';
 import { fromTextAddress } from '../../net/text-address.ts';
 import { RefusedError } from '../../util/errors.ts';
 import type { Handlers } from '../handlers.ts';
@@ -70,14 +68,21 @@ function addExport(graph: BlockGraph, nbd: NbdService, given: Arguments<'block-e
   if (node === undefined) {
     throw new RefusedError(`Cannot find device='' nor node-name='${nodeName}'`);
   }
+  // One thread serves all exports, so an iothread is a hint; "this one or none" is a demand.
+  if (given.iothread !== undefined && given['fixed-iothread']) {
+    throw new RefusedError(
+      `Cannot fix export '${id}' to iothread '${given.iothread}': one thread serves all exports`,
+    );
+  }
   nbd.addExport({
     id,
     name: given.name ?? nodeName,
     description,
     node,
     writable: given.writable ?? false,
+    writethrough: given.writethrough ?? false,
     allocationDepth: given['allocation-depth'] ?? false,
-    bitmaps: (given.bitmaps ?? []).map((bitmap) => findBitmap(graph, node, bitmap)),
+    bitmaps: given.bitmaps ?? [],
   });
 }
 
@@ -94,29 +99,8 @@ function addByDevice(graph: BlockGraph, nbd: NbdService, given: Arguments<'nbd-s
     description,
     node,
     writable: (given.writable ?? false) && !node.readOnly,
+    writethrough: false,
     allocationDepth: false,
-    bitmaps: bitmap === undefined ? [] : [findBitmap(graph, node, bitmap)],
+    bitmaps: bitmap === undefined ? [] : [bitmap],
   });
-}
-
-/** A name alone is looked for on the node and below it; with a node, on that one only. */
-function findBitmap(
-  graph: BlockGraph,
-  exported: BlockNode,
-  wanted: Qmp<'BlockDirtyBitmapOrStr'>,
-): DirtyBitmap {
-  if (typeof wanted !== 'string') {
-    const node = graph.find(wanted.node);
-    if (node === undefined) throw new RefusedError(`Node '${wanted.node}' not found`);
-    const bitmap = node.findBitmap(wanted.name);
-    if (bitmap === undefined) throw new RefusedError(`Bitmap '${wanted.name}' is not found`);
-    return bitmap;
-  }
-  for (let node: BlockNode | undefined = exported; node !== undefined; node = node.child) {
-    // Below a window on a larger disk bitmaps count from another place.
-    if (node.size !== exported.size) break;
-    const bitmap = node.findBitmap(wanted);
-    if (bitmap !== undefined) return bitmap;
-  }
-  throw new RefusedError(`Bitmap '${wanted}' is not found`);
 }

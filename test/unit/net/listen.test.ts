@@ -44,6 +44,16 @@ describe('a listener', () => {
     expect(await answers(address)).toBe(true);
   });
 
+  it('takes the first free port of a range, and says when there is none', async () => {
+    const { port } = (await echo(LOOPBACK)).address as InetAddress;
+    const second = await echo({ type: 'inet', host: '127.0.0.1', port, portMax: port + 50 });
+    expect((second.address as InetAddress).port).toBeGreaterThan(port);
+    expect(await answers(second.address)).toBe(true);
+    await expect(echo({ type: 'inet', host: '127.0.0.1', port, portMax: port })).rejects.toThrow(
+      `Cannot listen on 127.0.0.1:${port}: the address is in use`,
+    );
+  });
+
   it('on a Unix socket takes its file away when it closes', async () => {
     const path = join(await tempDir(), 'socket');
     const listener = await echo({ type: 'unix', path });

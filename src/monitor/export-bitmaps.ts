@@ -1,0 +1,59 @@
+import type { Qmp } from '../../protocol/qmp/schema.ts';
+import type { DirtyBitmap } from '../bitmap/dirty-bitmap.ts';
+import type { BlockGraph } from '../block/graph.ts';
+import type { BlockNode } from '../block/node.ts';
+import { RefusedError } from '../util/errors.ts';
+
+/** Which bitmaps an export may offer as `qemu:dirty-bitmap:NAME`. */
+export type WantedBitmap = Qmp<'BlockDirtyBitmapOrStr'>;
+
+interface Offer {
+  readonly node: BlockNode;
+  readonly writable: boolean;
+}
+
+/** Throws `RefusedError` in QEMU's words when there is no such bitmap or it cannot be shown. */
+export function exportableBitmap(
+  graph: BlockGraph,
+  wanted: WantedBitmap,
+  offer: Offer,
+): DirtyBitmap {
+  const bitmap = typeof wanted === 'string' ? findBelow(offer.node, wanted) : findOn(graph, wanted);
+  check(bitmap, offer);
+  return bitmap;
+}
+
+/** A name alone is looked for on the node and below it. */
+function findBelow(exported: BlockNode, name: string): DirtyBitmap {
+  for (let node: BlockNode | undefined = exported; node !== undefined; node = node.child) {
+    // Below a window on a larger disk bitmaps count from another place.
+    if (node.size !== exported.size) break;
+    const bitmap = node.findBitmap(name);
+    if (bitmap !== undefined) return bitmap;
+  }
+  throw new RefusedError(`Bitmap '${name}' is not found`);
+}
+
+function findOn(graph: BlockGraph, wanted: { node: string; name: string }): DirtyBitmap {
+  const node = graph.find(wanted.node);
+  if (node === undefined) throw new RefusedError(`Node '${wanted.node}' not found`);
+  const bitmap = node.findBitmap(wanted.name);
+  if (bitmap === undefined) throw new RefusedError(`Dirty bitmap '${wanted.name}' not found`);
+  return bitmap;
+}
+
+/** A read-only export of a bitmap that still records would show something that moves. */
+function check(bitmap: DirtyBitmap, { writable, node }: Offer): void {
+  const { name } = bitmap;
+  if (bitmap.busy) {
+    throw new RefusedError(
+      `Bitmap '${name}' is currently in use by another operation and cannot be used`,
+    );
+  }
+  if (bitmap.inconsistent) {
+    throw new RefusedError(`Bitmap '${name}' is inconsistent and cannot be used`);
+  }
+  if (!writable && !node.readOnly && bitmap.enabled) {
+    throw new RefusedError(`Enabled bitmap '${name}' incompatible with readonly export`);
+  }
+}
