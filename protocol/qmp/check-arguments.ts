@@ -1,10 +1,11 @@
-import type {
-  AlternateDefinition,
-  Definition,
-  EnumDefinition,
-  Members,
-  TypeRef,
-  UnionDefinition,
+import {
+  type AlternateDefinition,
+  type Definition,
+  type EnumDefinition,
+  type Members,
+  type TypeRef,
+  typeOf,
+  type UnionDefinition,
 } from './definition.ts';
 import { QmpError } from './error.ts';
 import {
@@ -200,11 +201,11 @@ function checkMembers(
   context: Context,
 ): Record<string, unknown> {
   const checked: Record<string, unknown> = {};
-  for (const [key, type] of Object.entries(members)) {
+  for (const [key, member] of Object.entries(members)) {
     const name = nameOf(key);
     const at = { path: step(place, name), name };
     const given = Object.hasOwn(value, name) ? value[name] : undefined;
-    if (given !== undefined) checked[name] = checkType(type, given, at, context);
+    if (given !== undefined) checked[name] = checkType(typeOf(member), given, at, context);
     else if (name === key) throw new QmpError(`Parameter '${at.path}' is missing`);
   }
   return checked;

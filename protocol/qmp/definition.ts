@@ -4,6 +4,9 @@
  * so that a command's code cannot disagree with what clients are told.
  *
  * A member's name that begins with `*` is optional; a type in brackets is a list: `['str']`.
+ * A name that begins with `x-` (or `*x-`) is unstable without a further word, whether it is a
+ * command's, a member's or an enum's; other features are written down: `{ type, features }`.
+ * What all of it means to a reader is in `docs/`.
  */
 export interface BuiltinTypes {
   str: string;
@@ -18,7 +21,13 @@ export interface BuiltinTypes {
 }
 
 export type TypeRef = string | readonly [string];
-export type Members = { readonly [name: string]: TypeRef };
+export type Members = { readonly [name: string]: Member };
+export type Member = TypeRef | FeaturedMember;
+
+export interface FeaturedMember {
+  readonly type: TypeRef;
+  readonly features: readonly Feature[];
+}
 
 export interface EnumDefinition {
   readonly enum: readonly string[];
@@ -58,6 +67,23 @@ export interface EventDefinition {
   readonly data: Members;
 }
 
+export function typeOf(member: Member): TypeRef {
+  return isFeatured(member) ? member.type : member;
+}
+
+/** What is written down, and what the name says. */
+export function featuresOf(name: string, written: readonly Feature[] = []): readonly Feature[] {
+  return /^\*?x-/.test(name) ? [...written, 'unstable'] : written;
+}
+
+export function featuresOfMember(key: string, member: Member): readonly Feature[] {
+  return featuresOf(key, isFeatured(member) ? member.features : []);
+}
+
+function isFeatured(member: Member): member is FeaturedMember {
+  return typeof member === 'object' && 'type' in member;
+}
+
 /** The TypeScript type of a reference, given all definitions. */
 export type ValueOf<Types, Ref> = Ref extends readonly [infer Element]
   ? readonly ValueOf<Types, Element>[]
@@ -82,12 +108,16 @@ type NamedValue<Types, Named> = Named extends { readonly enum: readonly (infer V
         : never;
 
 export type StructValue<Types, M> = {
-  readonly [K in keyof M as K extends `*${string}` ? never : K]: ValueOf<Types, M[K]>;
+  readonly [K in keyof M as K extends `*${string}` ? never : K]: MemberValue<Types, M[K]>;
 } & {
   readonly [K in keyof M as K extends `*${infer Name}` ? Name : never]?:
-    | ValueOf<Types, M[K]>
+    | MemberValue<Types, M[K]>
     | undefined;
 };
+
+type MemberValue<Types, M> = M extends { readonly type: infer Ref }
+  ? ValueOf<Types, Ref>
+  : ValueOf<Types, M>;
 
 type UnionValue<Types, Base, Tag, Branches> = {
   [Value in keyof Branches]: StructValue<Types, Omit<Base, Tag & string>> & {

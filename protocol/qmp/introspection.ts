@@ -1,4 +1,12 @@
-import type { Definition, Feature, Members, TypeRef } from './definition.ts';
+import {
+  type Definition,
+  type Feature,
+  featuresOf,
+  featuresOfMember,
+  type Members,
+  type TypeRef,
+  typeOf,
+} from './definition.ts';
 import { COMMANDS, EVENTS, TYPES } from './schema.ts';
 
 /**
@@ -29,13 +37,12 @@ export function schemaInfo(): readonly SchemaInfo[] {
       returns?: TypeRef;
       features?: readonly Feature[];
     } = command;
-    const features = shape.features === undefined ? {} : { features: shape.features };
     found.set(`command ${name}`, {
       name,
       'meta-type': 'command',
       'arg-type': argumentType(found, `q_obj_${name}-arg`, shape.arguments),
       'ret-type': shape.returns === undefined ? empty(found) : typeName(found, shape.returns),
-      ...features,
+      ...listed(featuresOf(name, shape.features)),
     });
   }
   for (const [name, event] of Object.entries(EVENTS)) {
@@ -88,7 +95,10 @@ function arrayName(found: Found, element: string): string {
 
 function describe(found: Found, name: string, definition: Definition): SchemaInfo {
   if ('enum' in definition) {
-    const members = definition.enum.map((value) => ({ name: value }));
+    const members = definition.enum.map((value) => ({
+      name: value,
+      ...listed(featuresOf(value)),
+    }));
     return { name, 'meta-type': 'enum', members, values: definition.enum };
   }
   if ('alternate' in definition) {
@@ -118,9 +128,15 @@ function structName(found: Found, name: string, members: Members): string {
 }
 
 function memberInfo(found: Found, members: Members): readonly object[] {
-  return Object.entries(members).map(([key, type]) =>
-    key.startsWith('*')
-      ? { name: key.slice(1), default: null, type: typeName(found, type) }
-      : { name: key, type: typeName(found, type) },
-  );
+  return Object.entries(members).map(([key, member]) => ({
+    name: key.startsWith('*') ? key.slice(1) : key,
+    ...(key.startsWith('*') && { default: null }),
+    type: typeName(found, typeOf(member)),
+    ...listed(featuresOfMember(key, member)),
+  }));
+}
+
+/** The member is absent when there is nothing to list. */
+function listed(features: readonly Feature[]): { readonly features?: readonly Feature[] } {
+  return features.length === 0 ? {} : { features };
 }

@@ -4,7 +4,9 @@ import { sourceFiles } from './source-files.ts';
 
 describe('the program', () => {
   it('has no file that it never loads', () => {
-    expect(deadFiles(sourceFiles(['src', 'protocol']), ['src/cli/main.ts'])).toEqual([]);
+    // The reference page is made from the schema's documentation.
+    const entries = ['src/cli/main.ts', 'protocol/qmp/documentation.ts'];
+    expect(deadFiles(sourceFiles(['src', 'protocol']), entries)).toEqual([]);
   });
 });
 

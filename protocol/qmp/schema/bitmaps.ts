@@ -67,7 +67,6 @@ export const BITMAP_COMMANDS = {
   'x-debug-block-dirty-bitmap-sha256': {
     arguments: 'BlockDirtyBitmap',
     returns: 'BlockDirtyBitmapSha256',
-    features: ['unstable'],
   },
 } as const satisfies Record<string, CommandDefinition>;
 

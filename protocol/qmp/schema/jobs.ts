@@ -87,7 +87,7 @@ export const JOB_COMMANDS = {
       target: 'str',
       '*replaces': 'str',
       sync: 'MirrorSyncMode',
-      '*bitmap': 'str',
+      '*bitmap': { type: 'str', features: ['unstable'] },
       '*speed': 'int',
       '*granularity': 'uint32',
       '*buf-size': 'int',

@@ -43,7 +43,8 @@ describe('query-qmp-schema', () => {
     const mirror = schema.find((info) => info.name === 'blockdev-mirror')!;
     const { members } = types.get(mirror['arg-type'] as string) as unknown as { members: object[] };
     expect(members).toContainEqual({ name: 'device', type: 'str' });
-    expect(members).toContainEqual({ name: 'bitmap', default: null, type: 'str' });
+    const bitmap = { name: 'bitmap', default: null, type: 'str', features: ['unstable'] };
+    expect(members).toContainEqual(bitmap);
     expect(types.get('BlockdevOptions')).toMatchObject({ tag: 'driver' });
     expect(types.get('BlockdevRef')).toEqual({
       name: 'BlockdevRef',
@@ -51,6 +52,18 @@ describe('query-qmp-schema', () => {
       members: [{ type: 'str' }, { type: 'BlockdevOptions' }],
     });
     expect(types.get('MirrorCopyMode')).toMatchObject({ values: ['background', 'write-blocking'] });
+  });
+
+  it('says of everything whose name begins with x- that it is unstable', () => {
+    const unstable = expect.objectContaining({ features: ['unstable'] });
+    const sha256 = schema.find((info) => info.name === 'x-debug-block-dirty-bitmap-sha256');
+    expect(sha256).toEqual(unstable);
+    const named = schema.flatMap(({ members }) => (members ?? []) as { name?: string }[]);
+    const experimental = named.filter(({ name }) => name?.startsWith('x-'));
+    expect(experimental.length).toBeGreaterThan(5);
+    for (const member of experimental) expect(member).toEqual(unstable);
+    const stable = { name: 'device', type: 'str' };
+    expect(named).toContainEqual(stable);
   });
 
   it('fits the 64 KiB that a line scanner of a client takes', () => {

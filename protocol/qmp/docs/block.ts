@@ -1,0 +1,176 @@
+import type { Docs } from './language.ts';
+
+export const BLOCK_DOCS = {
+  title: 'Block nodes',
+  about:
+    'Every disk is a node with a name: a file, a device, a remote server, or something on top of ' +
+    'another node.',
+  commands: {
+    'blockdev-add': {
+      about: 'Opens a node, and the nodes that its options describe inside.',
+      errors: {
+        "'node-name' must be specified for the root node": 'the outermost node has no name',
+        "Invalid node-name: '0x'":
+          'a name is a letter, then letters, digits, `-`, `.` and `_`, 31 at most',
+        "Duplicate nodes with node-name='n'": 'the name is taken',
+        "Cannot find device='n' nor node-name='n'": '`file` names a node that is not there',
+        'Could not open "/disk": No such file or directory':
+          'the system refused; the sentence names the file and the reason',
+        'setting detect-zeroes to unmap is not allowed without setting discard operation to unmap':
+          'as it says',
+      },
+    },
+    'blockdev-del': {
+      about: 'Closes a node that nothing uses, and the nodes that were opened inside of it.',
+      members: { 'node-name': 'Name of the node.' },
+      errors: {
+        "Failed to find node with node-name='n'": 'there is no such node',
+        'Node n is in use': 'an export or a job uses it',
+        "Node 'n' is busy: block device is in use by block job: mirror":
+          'it is the target of a mirror',
+        'Node n is not owned by the monitor': 'it came with another node, or is a filter',
+        'Block device n is in use': 'another node is on top of it',
+      },
+    },
+    'query-named-block-nodes': {
+      about: 'All nodes with their bitmaps, the youngest first.',
+      members: {
+        flat: { about: 'Leaves out backing files, which do not exist here.', default: 'false' },
+      },
+    },
+    'query-block': { about: 'Disks of a guest. There is no guest, so the list is empty.' },
+  },
+  types: {
+    BlockdevAioOptions: { about: 'How a file is read and written; a hint that is passed over.' },
+    BlockdevDiscardOptions: {
+      about: 'What a trim does.',
+      members: { ignore: 'Nothing.', unmap: 'Gives the space back.' },
+    },
+    BlockdevDetectZeroesOptions: {
+      about: 'What becomes of written data that is all zero.',
+      members: {
+        off: 'It is written as it is.',
+        on: 'It is written as zeroes that take space, which is quicker than data.',
+        unmap: 'It gives the space back; needs `discard: unmap`.',
+      },
+    },
+    BlockdevCacheOptions: {
+      about: 'What the page cache does for a file.',
+      members: {
+        direct: { about: 'Reads and writes past the page cache.', default: 'false' },
+        'no-flush': {
+          about: 'Flushes are answered and not done: fast, and lost with the power.',
+          default: 'false',
+        },
+      },
+    },
+    BlockdevDriver: {
+      about: 'What a node is.',
+      members: {
+        file: 'A regular file.',
+        host_device: 'A block device.',
+        nbd: 'An export of an NBD server.',
+        raw: 'A window on another node, or all of it.',
+        'x-memory': 'Memory, zero at first, gone with the node.',
+      },
+    },
+    BlockdevOptions: {
+      about: 'How a node is opened.',
+      members: {
+        driver: 'What it is.',
+        'node-name': {
+          about: 'Its name: at most 31 letters, digits, `-`, `.` and `_`, a letter first.',
+          default: 'required for the outermost node; made up (`#block1`) inside of another',
+        },
+        discard: { about: 'What a trim does.', default: '`ignore`' },
+        cache: { about: 'What the page cache does.', default: 'all of it' },
+        'read-only': { about: 'Opens it for reading.', default: 'false' },
+        'auto-read-only': {
+          about: 'Opens it for reading when it cannot be opened for writing.',
+          default: 'false',
+        },
+        'detect-zeroes': { about: 'What becomes of written zeroes.', default: '`off`' },
+        filename: 'Path of the file or device.',
+        aio: { about: 'A hint that is passed over.', default: 'our own choice' },
+        server: 'Where the NBD server is.',
+        export: { about: 'Name of the export.', default: 'the empty name' },
+        'tls-creds': {
+          about: "Refused (`No TLS credentials with id 'x'`): TLS is not offered.",
+          default: 'no TLS',
+        },
+        'reconnect-delay': {
+          about:
+            'Seconds for which requests wait for a lost server before they fail. They are sent ' +
+            'again when it is back; attempts go on for ever, 1 s apart, then 2 s, up to 16 s.',
+          default: '0: they fail at once',
+        },
+        'open-timeout': {
+          about: 'Seconds for which the first connection is tried again.',
+          default: '0: once',
+        },
+        file: 'The node below: its name, or options to open it with.',
+        offset: { about: 'Where the window begins, in bytes.', default: '0' },
+        size: {
+          about: 'Bytes: of the window (a multiple of 512), or of the memory.',
+          default: 'all of it; required for `x-memory`',
+        },
+      },
+    },
+    BlockdevRef: { about: 'The name of a node that is there, or options to open one with.' },
+    BlockdevCacheInfo: {
+      about: 'What the page cache does for a node.',
+      members: {
+        writeback: 'Always true: a write may be lost until the next flush.',
+        direct: 'Whether the page cache is passed by.',
+        'no-flush': 'Whether flushes are not done.',
+      },
+    },
+    ImageInfo: {
+      about: 'What is in a node.',
+      members: {
+        filename: 'Path or URI, or the options as `json:{...}`.',
+        format: 'The driver.',
+        'virtual-size': 'Bytes of the disk.',
+        'actual-size': 'Bytes that it takes, where that is known.',
+        'dirty-flag': 'Always false.',
+      },
+    },
+    BlockDeviceInfo: {
+      about: 'A node as queries show it.',
+      members: {
+        file: 'Path or URI, or the options as `json:{...}`.',
+        'node-name': 'Its name.',
+        ro: 'Whether it cannot be written to.',
+        drv: 'The driver; `mirror_top` is the filter of a mirror.',
+        backing_file_depth: 'Always 0.',
+        encrypted: 'Always false.',
+        detect_zeroes: 'What becomes of written zeroes.',
+        bps: 'Limit of bytes per second; 0 is none, as for all that follow.',
+        bps_rd: 'The same for reads.',
+        bps_wr: 'The same for writes.',
+        iops: 'Limit of requests per second.',
+        iops_rd: 'The same for reads.',
+        iops_wr: 'The same for writes.',
+        image: 'What is in it.',
+        cache: 'What the page cache does.',
+        write_threshold: 'Always 0: there is none.',
+        'dirty-bitmaps': 'Its bitmaps, the youngest first; absent without any.',
+      },
+    },
+    BlockDeviceIoStatus: {
+      about: 'Whether an error has stopped a job.',
+      members: { ok: 'None has.', failed: 'One has.', nospace: 'There was no space.' },
+    },
+    BlockInfo: {
+      about: 'A disk of a guest.',
+      members: {
+        device: 'Its name.',
+        type: 'Nothing that a client may depend on.',
+        removable: 'Whether its medium can be taken out.',
+        locked: 'Whether the guest forbids that.',
+        inserted: 'The node, when there is a medium.',
+        'io-status': 'Whether an error has stopped it.',
+      },
+    },
+  },
+} as const satisfies Docs;

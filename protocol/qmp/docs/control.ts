@@ -1,0 +1,57 @@
+import type { Docs } from './language.ts';
+
+export const CONTROL_DOCS = {
+  title: 'The session',
+  about: 'Negotiation, versions, introspection, and the end of the process.',
+  commands: {
+    qmp_capabilities: {
+      about:
+        'Ends the negotiation that every connection begins with: no other command is taken, and ' +
+        'no event is sent, before it.',
+      members: {
+        enable: {
+          about: 'Capabilities from the greeting that the client wants.',
+          default: 'none',
+        },
+      },
+      errors: {
+        'Capability oob not available': 'the greeting did not offer it',
+        'CommandNotFound: Capabilities negotiation is already complete, command ignored':
+          'it was sent before',
+      },
+    },
+    'query-version': {
+      about: 'The version of QEMU whose commands these are, and our own as `package`.',
+    },
+    'query-commands': { about: 'The names of all commands.' },
+    'query-qmp-schema': {
+      about:
+        'Every command, event and type as data, for clients that ask before they use something. ' +
+        'The shape is that of QEMU; types keep their names here, which no client may depend on.',
+      returns: 'A list of objects, each with `name` and `meta-type`.',
+    },
+    quit: {
+      about:
+        'Ends the process in order: jobs are cancelled by force, exports and nodes are closed. ' +
+        'The reply comes first.',
+    },
+  },
+  types: {
+    VersionTriple: {
+      about: 'The three numbers of a version.',
+      members: { major: 'The first number.', minor: 'The second.', micro: 'The third.' },
+    },
+    VersionInfo: {
+      about: 'Versions of the language and of the program.',
+      members: {
+        qemu: 'The version of QEMU that a client may take us for.',
+        package: 'Our own name and version.',
+      },
+    },
+    QMPCapability: {
+      about: 'What a client may switch on for its connection.',
+      members: { oob: 'Commands out of band.' },
+    },
+    CommandInfo: { about: 'A command.', members: { name: 'What `execute` takes.' } },
+  },
+} as const satisfies Docs;

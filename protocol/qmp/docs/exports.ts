@@ -1,0 +1,149 @@
+import type { Docs } from './language.ts';
+
+const TLS_CREDS = {
+  about: "Refused (`No TLS credentials with id 'x'`): TLS is not offered.",
+  default: 'no TLS',
+} as const;
+const HANDSHAKE = {
+  about: 'Seconds that a client has for its handshake; 0 for no bound.',
+  default: '10',
+} as const;
+const CONNECTIONS = {
+  about: 'Clients at a time, further ones wait; 0 for no bound.',
+  default: '100',
+} as const;
+const DESCRIPTION = {
+  about: 'For people, shown in listings; at most 4096 bytes.',
+  default: 'none',
+} as const;
+const MODE = { about: 'What happens to clients.', default: '`safe`' } as const;
+
+const ADDING = {
+  'Cannot export read-only node as writable': '`writable` is true, and the node is read-only',
+  'NBD server not running': 'nobody has started it',
+  "export name 'x' too long": 'it has more than 4096 bytes',
+  "NBD server already has export named 'x'": 'the name is taken',
+  "Bitmap 'x' is not found": 'neither the node nor one below it has it',
+  "Enabled bitmap 'x' incompatible with readonly export":
+    'a bitmap of a writable node that records would change under a read-only export',
+  "Bitmap 'x' is currently in use by another operation and cannot be used":
+    'a job or another export uses it',
+} as const;
+const REMOVING = {
+  "Export 'x' is not found": 'there is no such export',
+  "Export 'x' is already shutting down": 'it has been removed, and clients are still leaving',
+  "export 'x' still in use": 'it has clients, and the mode is `safe`',
+} as const;
+
+export const EXPORT_DOCS = {
+  title: 'The NBD server and its exports',
+  about:
+    'One server a process, with any number of exports. An export shows one node; while a mirror ' +
+    'runs or when it has moved clients to its target, the export goes along by itself.',
+  commands: {
+    'nbd-server-start': {
+      about: 'Listens for NBD clients. There is no password: whoever reaches it may use it.',
+      members: {
+        addr: 'Where, in the nested form.',
+        'handshake-max-seconds': HANDSHAKE,
+        'tls-creds': TLS_CREDS,
+        'max-connections': CONNECTIONS,
+      },
+      errors: {
+        'NBD server already running': 'there is one only',
+        "No TLS credentials with id 'x'": '`tls-creds` was given',
+      },
+    },
+    'nbd-server-stop': {
+      about: 'Closes all exports, cuts their clients, and listens no more.',
+      errors: { 'NBD server not running': 'nobody has started it' },
+    },
+    'nbd-server-add': {
+      about:
+        'The old way to `block-export-add`: the export has its name as id too, and is read-only ' +
+        'without a word when the node is.',
+      members: {
+        device: 'Name of the node.',
+        name: { about: 'Name for clients, and id.', default: 'the name of the node' },
+        description: DESCRIPTION,
+        writable: { about: 'Whether clients may write.', default: 'false' },
+        bitmap: { about: 'Name of a bitmap to show.', default: 'none' },
+      },
+      errors: ADDING,
+    },
+    'nbd-server-remove': {
+      about: 'The old way to `block-export-del`.',
+      members: { name: 'Name of the export.', mode: MODE },
+      errors: REMOVING,
+    },
+    'block-export-add': {
+      about: 'Shows a node to NBD clients.',
+      errors: {
+        'Invalid block export id': 'an id is a letter, then letters, digits, `-`, `.` and `_`',
+        "Block export id 'x' is already in use": 'the id is taken',
+        "Cannot find device='' nor node-name='n'": 'there is no such node',
+        ...ADDING,
+      },
+    },
+    'block-export-del': {
+      about:
+        'Takes an export away. The reply may come before it is gone; BLOCK_EXPORT_DELETED says ' +
+        'when it is.',
+      members: { id: 'Id of the export.', mode: MODE },
+      errors: REMOVING,
+    },
+    'query-block-exports': { about: 'All exports, the youngest first.' },
+  },
+  events: {
+    BLOCK_EXPORT_DELETED: {
+      about: 'An export is gone, whoever asked for it; its id and its bitmaps are free.',
+      members: { id: 'Id of the export.' },
+    },
+  },
+  types: {
+    BlockExportType: { about: 'How a node is shown.', members: { nbd: 'By the NBD server.' } },
+    BlockExportRemoveMode: {
+      about: 'What happens to the clients of an export that is taken away.',
+      members: { safe: 'Refused while there are any.', hard: 'They are cut.' },
+    },
+    BlockExportOptions: {
+      about: 'An export to be made.',
+      members: {
+        type: 'How the node is shown.',
+        id: 'For commands and events; clients do not see it.',
+        'node-name': 'Name of the node.',
+        writable: { about: 'Whether clients may write.', default: 'false' },
+        name: { about: 'Name for clients.', default: 'the name of the node' },
+        description: DESCRIPTION,
+        bitmaps: {
+          about:
+            'Shown as meta contexts `qemu:dirty-bitmap:NAME`. They are looked for on the node ' +
+            'and below it, and are busy while they are shown.',
+          default: 'none',
+        },
+        'allocation-depth': {
+          about: 'Shows the meta context `qemu:allocation-depth`.',
+          default: 'false',
+        },
+      },
+    },
+    BlockExportInfo: {
+      about: 'An export as queries show it.',
+      members: {
+        id: 'Its id.',
+        type: 'How the node is shown.',
+        'node-name': 'The node that was asked for.',
+        'shutting-down': 'Whether it has been taken away, and clients are still leaving.',
+      },
+    },
+    NbdServerOptions: {
+      about: "The command line's `--nbd-server`: `nbd-server-start` with a flat address.",
+      members: {
+        addr: 'Where, in the flat form.',
+        'handshake-max-seconds': HANDSHAKE,
+        'tls-creds': TLS_CREDS,
+        'max-connections': CONNECTIONS,
+      },
+    },
+  },
+} as const satisfies Docs;

@@ -1,0 +1,339 @@
+import type { Docs } from './language.ts';
+import { BITMAP_PITFALL } from './working-bitmap.ts';
+
+const ID = 'Id of the job.';
+const POLICY = (side: string) => ({
+  about: `What an error of the ${side} does to the job.`,
+  default: '`report`',
+});
+const VERB_REFUSED = "Job 'm' in state 'concluded' cannot accept command verb 'pause'";
+const JOB_ERRORS = {
+  'Job not found': 'there is no such job',
+  [VERB_REFUSED]: 'the state does not allow it',
+} as const;
+const BLOCK_JOB_ERRORS = {
+  "DeviceNotActive: Block job 'm' not found": 'there is no such job',
+  [VERB_REFUSED]: 'the state does not allow it',
+} as const;
+const PAUSED = { 'Job is already paused': 'it was paused before' } as const;
+const RESUMED = { "Can't resume a job that was not paused": 'nobody paused it' } as const;
+const COMPLETED = {
+  "The active block job 'm' cannot be completed": 'it was cancelled without force before',
+} as const;
+const old = (command: string) => `The old name of \`${command}\`.`;
+
+/** Members that several events and queries share. */
+const LEN = 'Bytes done and to be done, as far as is known; it grows while clients write.';
+const OFFSET = 'Bytes done; equal to `len` at READY and at a successful end.';
+const SPEED = 'Limit in bytes per second; 0 is none.';
+const ERROR = 'Why it failed; absent when it did not.';
+const PROGRESS = {
+  type: 'Kind of the job.',
+  device: ID,
+  len: LEN,
+  offset: OFFSET,
+  speed: SPEED,
+} as const;
+
+export const JOB_DOCS = {
+  title: 'Jobs',
+  about:
+    'A mirror is a job. It copies what is dirty until nothing is left, says READY, keeps the ' +
+    'target up to date, and ends when it is told: `job-complete` moves clients to the target, ' +
+    '`block-job-cancel` leaves them where they are and the target as a copy of that instant, ' +
+    '`job-cancel` gives up.\n\n' +
+    'A job is in one state at a time, and JOB_STATUS_CHANGE tells each: `created`, `running` ' +
+    '(`paused`), `ready` (`standby` when paused), `waiting`, `pending`, `concluded`, `null`; ' +
+    '`aborting` before `concluded` when it fails or is given up. Pause, resume, set-speed and ' +
+    'change are taken up to `standby`, complete in `ready` and `standby`, cancel up to ' +
+    '`pending`, finalize in `pending`, dismiss in `concluded`.\n\n' +
+    'Commands come in two families with the same effect: `job-*` name the job as `id`, the older ' +
+    '`block-job-*` mostly as `device`. They may be mixed.',
+  commands: {
+    'blockdev-mirror': {
+      about:
+        'Starts a mirror: copies one node to another while clients go on using the first. The ' +
+        'reply comes when the job runs; events tell the rest.',
+      members: {
+        'job-id': {
+          about: 'For commands and events: a letter, then letters, digits, `-`, `.` and `_`.',
+          default: 'refused: a node has no device whose name the job could take',
+        },
+        device: 'Name of the source node. Nothing but other mirrors may be on top of it.',
+        target: 'Name of the target node: writable, of the same size, written to by nobody else.',
+        replaces: {
+          about: 'Name of the node whose place the target takes: the source itself, or refused.',
+          default: 'the source',
+        },
+        sync: 'What is copied at first.',
+        bitmap: {
+          about:
+            'Name of the *working bitmap*, on the source node itself: recording, not busy, and ' +
+            'only with `sync: full`. Only what is dirty in it is copied at first, and at the ' +
+            'end, well or not, it holds exactly what the target lacks. The job has its ' +
+            'granularity. While the job runs it is busy, and `recording` is false.',
+          default: 'a private one with everything dirty',
+        },
+        speed: {
+          about: 'Limit of background copies in bytes per second, also after READY.',
+          default: '0: none',
+        },
+        granularity: {
+          about: 'Bytes in which the job counts: a power of two from 512 to 64 MiB.',
+          default: '65536, or that of the bitmap',
+        },
+        'buf-size': { about: 'Bytes of copies in flight at a time.', default: '0: our own choice' },
+        'on-source-error': POLICY('source'),
+        'on-target-error': POLICY('target'),
+        'filter-node-name': {
+          about: 'Name of the filter that is put on the source while the job runs.',
+          default: 'made up (`#block1`)',
+        },
+        'copy-mode': { about: 'When client writes reach the target.', default: '`background`' },
+        'auto-finalize': {
+          about: 'Whether it goes on by itself from `pending`, or waits for `job-finalize`.',
+          default: 'true',
+        },
+        'auto-dismiss': {
+          about: 'Whether it disappears from `concluded` by itself, or waits for `job-dismiss`.',
+          default: 'true',
+        },
+        'target-is-zero': {
+          about: 'Promises that the target reads as zero everywhere; false promises corrupt it.',
+          default: 'false: the target is asked',
+        },
+      },
+      more: BITMAP_PITFALL,
+      errors: {
+        "Cannot find device='n' nor node-name='n'": 'there is no such node',
+        'Need a root block node': 'something is on top of the source',
+        "Parameter 'granularity' expects a value in range [512B, 64MB]": 'it is out of range',
+        "Parameter 'granularity' expects a power of 2": 'it is none',
+        "Node 'n' is busy: block device is in use by block job: mirror":
+          'it is the target of a mirror already',
+        "Sync mode 'top' not supported with bitmap.": '`bitmap` needs `sync: full`',
+        'Granularity and bitmap cannot both be set': 'the bitmap has one already',
+        "Dirty bitmap 'x' not found": 'the source node itself has none of this name',
+        "Bitmap 'x' is currently in use by another operation and cannot be used":
+          'another job works with it, or an export shows it',
+        "Bitmap 'x' is readonly and cannot be modified": 'the source cannot be written to',
+        "Bitmap 'x' is inconsistent and cannot be used": 'it missed writes',
+        "Bitmap 'x' is not enabled": 'it does not record, so it may have missed writes',
+        "Failed to find node with node-name='n'": '`replaces` names a node that is not there',
+        "Sync mode 'bitmap' not supported": 'it belongs to other jobs, as `incremental` does',
+        "Invalid parameter 'buf-size'": 'it is negative',
+        "Can't mirror node into itself": 'source and target are the same',
+        "Duplicate nodes with node-name='n'": 'the name of the filter is taken',
+        "Invalid job ID 'x'": 'it is not well formed',
+        "Job ID 'm' already in use": 'it is taken, perhaps by a job that waits for `job-dismiss`',
+        "Parameter 'speed' expects a non-negative value": 'it is negative',
+      },
+    },
+    'job-pause': {
+      about:
+        'Pauses a job when what is in flight has ended. Writes of a write-blocking mirror go on.',
+      members: { id: ID },
+      errors: { ...JOB_ERRORS, ...PAUSED },
+    },
+    'job-resume': {
+      about: 'Goes on with a job that was paused, or stopped by an error.',
+      members: { id: ID },
+      errors: { ...JOB_ERRORS, ...RESUMED },
+    },
+    'job-complete': {
+      about:
+        'Ends a READY mirror: clients are held for a moment, the last of it is copied, then they ' +
+        'go on, on the target.',
+      members: { id: ID },
+      errors: { ...JOB_ERRORS, ...COMPLETED },
+    },
+    'job-cancel': {
+      about:
+        'Gives a job up, whatever its state: BLOCK_JOB_CANCELLED. The target is then no copy of ' +
+        'anything. `block-job-cancel` without force is the way to a usable copy.',
+      members: { id: ID },
+      errors: JOB_ERRORS,
+    },
+    'job-finalize': {
+      about: 'Goes on with a job that waits in `pending` because of `auto-finalize: false`.',
+      members: { id: ID },
+      errors: JOB_ERRORS,
+    },
+    'job-dismiss': {
+      about: 'Forgets a job that waits in `concluded` because of `auto-dismiss: false`.',
+      members: { id: ID },
+      errors: JOB_ERRORS,
+    },
+    'query-jobs': { about: 'All jobs, the youngest first.' },
+    'block-job-pause': {
+      about: old('job-pause'),
+      members: { device: ID },
+      errors: { ...BLOCK_JOB_ERRORS, ...PAUSED },
+    },
+    'block-job-resume': {
+      about: old('job-resume'),
+      members: { device: ID },
+      errors: { ...BLOCK_JOB_ERRORS, ...RESUMED },
+    },
+    'block-job-complete': {
+      about: old('job-complete'),
+      members: { device: ID },
+      errors: { ...BLOCK_JOB_ERRORS, ...COMPLETED },
+    },
+    'block-job-finalize': {
+      about: old('job-finalize'),
+      members: { id: ID },
+      errors: BLOCK_JOB_ERRORS,
+    },
+    'block-job-dismiss': {
+      about: old('job-dismiss'),
+      members: { id: ID },
+      errors: BLOCK_JOB_ERRORS,
+    },
+    'block-job-cancel': {
+      about:
+        'Ends a mirror without moving clients. READY, and without force, it ends in order: the ' +
+        'last of it is copied, BLOCK_JOB_COMPLETED comes, and the target is a copy of that ' +
+        'instant. Before READY, and with force, it is given up: BLOCK_JOB_CANCELLED.',
+      members: {
+        device: ID,
+        force: { about: 'Gives it up at once.', default: 'false' },
+      },
+      errors: {
+        ...BLOCK_JOB_ERRORS,
+        "The block job for device 'm' is currently paused": 'it is paused, and `force` is false',
+      },
+    },
+    'block-job-set-speed': {
+      about: 'Changes the limit of background copies; it holds from now on.',
+      members: { device: ID, speed: 'Bytes per second; 0 for no limit.' },
+      errors: {
+        ...BLOCK_JOB_ERRORS,
+        "Parameter 'speed' expects a non-negative value": 'it is negative',
+      },
+    },
+    'block-job-change': {
+      about:
+        'Changes what can be changed while a job runs: the copy mode of a mirror, from ' +
+        'background to write-blocking. It holds for writes that begin from now on.',
+      errors: {
+        ...BLOCK_JOB_ERRORS,
+        "Change to copy mode 'background' is not implemented": 'there is no way back',
+      },
+    },
+    'query-block-jobs': { about: 'All mirrors with their figures, the youngest first.' },
+  },
+  events: {
+    JOB_STATUS_CHANGE: {
+      about: 'A job has entered a state.',
+      members: { id: ID, status: 'The state.' },
+    },
+    BLOCK_JOB_READY: {
+      about: 'The target has all of the source, and has been flushed. It can be completed.',
+      members: PROGRESS,
+    },
+    BLOCK_JOB_COMPLETED: {
+      about: 'A job has ended, well, or with an error.',
+      members: { ...PROGRESS, error: ERROR },
+    },
+    BLOCK_JOB_CANCELLED: { about: 'A job was given up.', members: PROGRESS },
+    BLOCK_JOB_PENDING: {
+      about: 'A job with `auto-finalize: false` waits for `job-finalize`; client writes wait too.',
+      members: { type: 'Kind of the job.', id: ID },
+    },
+    BLOCK_JOB_ERROR: {
+      about: 'A job has met an error. What it copied there is dirty again.',
+      members: {
+        device: ID,
+        operation: '`read` for the source, `write` for the target.',
+        action: 'What the policy made of it.',
+        'x-side': 'Where it was.',
+        'x-errno': 'Its number by name, as `EIO`.',
+        'x-reason': 'A sentence for people.',
+        'x-offset': 'Where the range begins, in bytes; absent when it was no range (a flush).',
+        'x-length': 'Length of the range in bytes.',
+      },
+    },
+  },
+  types: {
+    JobType: { about: 'Kind of a job.', members: { mirror: 'A mirror.' } },
+    JobStatus: { about: 'State of a job.' },
+    MirrorSyncMode: {
+      about: 'What a mirror copies at first.',
+      members: {
+        full: 'All of the source.',
+        top: 'What is allocated in the source; the target has zeroes, or the same, elsewhere.',
+        none: 'Nothing: only what is written from now on.',
+        incremental: "Another job's mode: refused.",
+        bitmap: "Another job's mode: refused.",
+      },
+    },
+    MirrorCopyMode: {
+      about: 'When client writes reach the target.',
+      members: {
+        background: 'Later: the client waits for the source alone.',
+        'write-blocking': 'Before the client is answered; it waits for the slower side.',
+      },
+    },
+    BlockdevOnError: {
+      about: 'What an error does to a job.',
+      members: {
+        report: 'Ends the job with this error.',
+        ignore: 'Tries again later: after 10 ms, then twice as long each time, up to 5 s.',
+        enospc: 'As `stop` when there is no space, else as `report`.',
+        stop: 'Pauses the job until somebody resumes it.',
+        auto: 'As `enospc`.',
+      },
+    },
+    BlockErrorAction: {
+      about: 'What was made of an error.',
+      members: {
+        ignore: 'It will be tried again.',
+        report: 'The job ends with it.',
+        stop: 'The job is paused.',
+      },
+    },
+    IoOperationType: { about: 'What failed.' },
+    MirrorSide: { about: 'The two ends of a mirror.' },
+    JobInfo: {
+      about: 'A job.',
+      members: {
+        id: ID,
+        type: 'Its kind.',
+        status: 'Its state.',
+        'current-progress': OFFSET.replace('len', 'total-progress'),
+        'total-progress': LEN,
+        error: ERROR,
+      },
+    },
+    BlockJobInfo: {
+      about: 'A mirror with its figures.',
+      members: {
+        ...PROGRESS,
+        busy: 'Whether it is at work at this moment, as opposed to waiting.',
+        paused: 'Whether somebody, or an error, has paused it.',
+        'io-status': 'Whether an error has stopped it.',
+        ready: 'Whether it is in `ready` or `standby`.',
+        status: 'Its state.',
+        'auto-finalize': 'Whether it goes on from `pending` by itself.',
+        'auto-dismiss': 'Whether it disappears from `concluded` by itself.',
+        error: ERROR,
+        'actively-synced':
+          'Whether target and source are equal, and stay so until an error: write-blocking, and ' +
+          'nothing left to copy.',
+        'x-copy-mode': 'When client writes reach the target.',
+        'x-dirty-bytes': 'What is to be copied, in whole granules.',
+        'x-copied-bytes': 'Bytes that were copied in the background.',
+        'x-copy-rate': 'Bytes per second of late.',
+      },
+    },
+    BlockJobChangeOptions: {
+      about: 'What to change.',
+      members: {
+        id: ID,
+        type: 'Kind of the job.',
+        'copy-mode': 'The new one.',
+      },
+    },
+  },
+} as const satisfies Docs;
