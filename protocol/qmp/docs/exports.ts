@@ -113,6 +113,15 @@ export const EXPORT_DOCS = {
         id: 'For commands and events; clients do not see it.',
         'node-name': 'Name of the node.',
         writable: { about: 'Whether clients may write.', default: 'false' },
+        writethrough: {
+          about: 'Whether every write is on stable storage before it is answered.',
+          default: 'false',
+        },
+        iothread: { about: 'A hint that is passed over.', default: 'one thread serves all' },
+        'fixed-iothread': {
+          about: 'With `iothread` it is a demand, and refused.',
+          default: 'false',
+        },
         name: { about: 'Name for clients.', default: 'the name of the node' },
         description: DESCRIPTION,
         bitmaps: {

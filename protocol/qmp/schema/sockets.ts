@@ -3,7 +3,6 @@ import type { Definitions } from '../definition.ts';
 /** Addresses, in the flat form of new commands and the nested one of old commands. */
 export const SOCKET_TYPES = {
   SocketAddressType: { enum: ['inet', 'unix'] },
-  /** `to`: a listener takes the first free port from `port` up to here. */
   InetSocketAddress: { struct: { host: 'str', port: 'str', '*to': 'uint32' } },
   UnixSocketAddress: { struct: { path: 'str' } },
   SocketAddress: {
