@@ -1,3 +1,4 @@
+import { BitmapSet } from '../bitmap/bitmap-set.ts';
 import type { DirtyBitmap } from '../bitmap/dirty-bitmap.ts';
 import { assert } from '../util/assert.ts';
 import { asBlockError, BlockError } from '../util/errors.ts';
@@ -50,8 +51,6 @@ export interface DiskRange {
   readonly length: number;
 }
 
-const NO_BITMAPS: readonly DirtyBitmap[] = [];
-
 export abstract class BlockNode {
   /** `node-name` of QMP. */
   readonly name: string;
@@ -65,10 +64,7 @@ export abstract class BlockNode {
     return undefined;
   }
 
-  /** Named bitmaps first to last added; QMP shows the newest first. */
-  readonly bitmaps: DirtyBitmap[] = [];
-  /** The enabled ones. Replaced, never changed: a request keeps the array it started with. */
-  #recording = NO_BITMAPS;
+  readonly #bitmaps = new BitmapSet();
   /** Write-like requests that have not finished, for `settled`. */
   readonly #writesInFlight = new Set<Promise<void>>();
 
@@ -84,7 +80,7 @@ export abstract class BlockNode {
 
   write(offset: number, data: Buffer, flags = 0): Completion {
     this.#assertWritable(offset, data.length);
-    const recording = this.#recording;
+    const { recording } = this.#bitmaps;
     let done: Completion;
     try {
       done = this.doWrite(offset, data, flags);
@@ -97,7 +93,7 @@ export abstract class BlockNode {
   /** Afterwards the range reads as zeroes. */
   writeZeroes(offset: number, length: number, flags = 0): Completion {
     this.#assertWritable(offset, length);
-    const recording = this.#recording;
+    const { recording } = this.#bitmaps;
     let done: Completion;
     try {
       done = this.doWriteZeroes(offset, length, flags);
@@ -112,7 +108,7 @@ export abstract class BlockNode {
    */
   discard(offset: number, length: number, flags = 0): Completion {
     this.#assertWritable(offset, length);
-    const recording = this.#recording;
+    const { recording } = this.#bitmaps;
     let done: Completion;
     try {
       done = this.doDiscard(offset, length, flags);
@@ -182,21 +178,22 @@ export abstract class BlockNode {
     await Promise.allSettled(this.#writesInFlight);
   }
 
+  /** First to last added; QMP shows the newest first. */
+  get bitmaps(): readonly DirtyBitmap[] {
+    return this.#bitmaps.list();
+  }
+
   addBitmap(bitmap: DirtyBitmap): void {
     assert(bitmap.size === this.size, 'a bitmap covers its node');
-    this.bitmaps.push(bitmap);
-    this.#refreshRecording();
+    this.#bitmaps.add(bitmap);
   }
 
   removeBitmap(bitmap: DirtyBitmap): void {
-    const index = this.bitmaps.indexOf(bitmap);
-    assert(index !== -1, 'the bitmap is on this node');
-    this.bitmaps.splice(index, 1);
-    this.#refreshRecording();
+    this.#bitmaps.remove(bitmap);
   }
 
   findBitmap(name: string): DirtyBitmap | undefined {
-    return this.bitmaps.find((bitmap) => bitmap.name === name);
+    return this.#bitmaps.find(name);
   }
 
   /**
@@ -205,14 +202,7 @@ export abstract class BlockNode {
    * ends.
    */
   setRecording(bitmap: DirtyBitmap, enabled: boolean): void {
-    assert(this.bitmaps.includes(bitmap), 'the bitmap is on this node');
-    bitmap.enabled = enabled;
-    this.#refreshRecording();
-  }
-
-  #refreshRecording(): void {
-    const enabled = this.bitmaps.filter((bitmap) => bitmap.enabled);
-    this.#recording = enabled.length === 0 ? NO_BITMAPS : enabled;
+    this.#bitmaps.setRecording(bitmap, enabled);
   }
 
   /**
@@ -227,7 +217,8 @@ export abstract class BlockNode {
     const end = () => {
       this.#writesInFlight.delete(tracked);
       if (recording.length !== 0) record(recording, offset, length);
-      if (this.#recording !== recording) record(this.#recording, offset, length);
+      const atEnd = this.#bitmaps.recording;
+      if (atEnd !== recording) record(atEnd, offset, length);
     };
     const tracked = done.then(end, (error: unknown) => {
       end();

@@ -24,7 +24,7 @@ export function bitmapCommands(graph: BlockGraph): Handlers<keyof typeof BITMAP_
       addBitmap(graph, given);
     },
     'block-dirty-bitmap-remove': (given) => {
-      const { node, bitmap } = usable(given, notBusy, notReadOnly);
+      const { node, bitmap } = findRemovable(graph, given);
       node.removeBitmap(bitmap);
     },
     'block-dirty-bitmap-clear': (given) => {
@@ -48,6 +48,17 @@ export function bitmapCommands(graph: BlockGraph): Handlers<keyof typeof BITMAP_
 }
 
 type Check = (bitmap: DirtyBitmap) => void;
+
+/** An inconsistent bitmap may go: there is nothing else to do with it. */
+export function findRemovable(
+  graph: BlockGraph,
+  given: Qmp<'BlockDirtyBitmap'>,
+): { readonly node: BlockNode; readonly bitmap: DirtyBitmap } {
+  const found = findBitmap(graph, given.node, given.name);
+  notBusy(found.bitmap);
+  notReadOnly(found.bitmap);
+  return found;
+}
 
 function addBitmap(graph: BlockGraph, given: Qmp<'BlockDirtyBitmapAdd'>): void {
   const { name, granularity = GRANULARITY_DEFAULT } = given;

@@ -6,13 +6,20 @@ import type { Qmp } from '../../../protocol/qmp/schema.ts';
 import type { BlockGraph } from '../../block/graph.ts';
 import { RefusedError } from '../../util/errors.ts';
 import type { Handlers } from '../handlers.ts';
+import { findRemovable } from './bitmaps.ts';
 
 /**
  * Several changes of bitmaps, all or none. They happen in one turn of the event loop, so no
  * client's write falls between them; when one is refused, those before it are taken back, the last
- * one first.
+ * one first. A bitmap that is to be removed is busy until all have succeeded and goes only then.
  */
 type Action = Qmp<'TransactionAction'>;
+
+/** What is left to do for an action once the fate of the whole is known. */
+interface Done {
+  readonly undo: () => void;
+  readonly commit?: () => void;
+}
 
 export function transactionCommands(
   graph: BlockGraph,
@@ -21,17 +28,14 @@ export function transactionCommands(
   return {
     transaction: ({ actions, properties }) => {
       if (properties?.['completion-mode'] === 'grouped') refuseGrouped(actions);
-      const undo: (() => void)[] = [];
+      const done: Done[] = [];
       try {
-        for (const action of actions) {
-          const back = undoOf(graph, action);
-          run(bitmaps, action);
-          undo.push(back);
-        }
+        for (const action of actions) done.push(run(graph, bitmaps, action));
       } catch (error) {
-        for (const back of undo.reverse()) back();
+        for (const { undo } of done.reverse()) undo();
         throw error;
       }
+      for (const { commit } of done) commit?.();
     },
   };
 }
@@ -44,47 +48,49 @@ function refuseGrouped(actions: readonly Action[]): void {
   );
 }
 
-function run(bitmaps: Handlers<keyof typeof BITMAP_COMMANDS>, action: Action): void {
+/** Does the action, as its command would. What it names may be missing: the command says so. */
+function run(
+  graph: BlockGraph,
+  bitmaps: Handlers<keyof typeof BITMAP_COMMANDS>,
+  action: Action,
+): Done {
   switch (action.type) {
     case 'abort':
       throw new RefusedError('Transaction aborted using Abort action');
-    case 'block-dirty-bitmap-add':
+    case 'block-dirty-bitmap-add': {
+      const { node: nodeName, name } = action.data;
       bitmaps[action.type](action.data);
-      break;
-    case 'block-dirty-bitmap-merge':
-      bitmaps[action.type](action.data);
-      break;
-    default:
-      bitmaps[action.type](action.data);
-  }
-}
-
-/**
- * How to take the action back once it has happened; what it names may be missing: it fails then.
- */
-function undoOf(graph: BlockGraph, action: Action): () => void {
-  if (action.type === 'abort') return () => {};
-  const { data } = action;
-  const node = graph.find(data.node);
-  const name = 'target' in data ? data.target : data.name;
-  const bitmap = node?.findBitmap(name);
-  if (node === undefined) return () => {};
-  if (action.type === 'block-dirty-bitmap-add') {
-    return () => node.removeBitmap(node.findBitmap(name)!);
-  }
-  if (bitmap === undefined) return () => {};
-  switch (action.type) {
-    case 'block-dirty-bitmap-remove':
-      return () => node.addBitmap(bitmap);
+      const node = graph.find(nodeName)!;
+      return { undo: () => node.removeBitmap(node.findBitmap(name)!) };
+    }
+    case 'block-dirty-bitmap-remove': {
+      const { node, bitmap } = findRemovable(graph, action.data);
+      bitmap.busy = true;
+      return {
+        undo: () => {
+          bitmap.busy = false;
+        },
+        commit: () => node.removeBitmap(bitmap),
+      };
+    }
     case 'block-dirty-bitmap-enable':
     case 'block-dirty-bitmap-disable': {
-      const { enabled } = bitmap;
-      return () => node.setRecording(bitmap, enabled);
+      const { node: nodeName, name } = action.data;
+      const node = graph.find(nodeName);
+      const bitmap = node?.findBitmap(name);
+      const enabled = bitmap?.enabled;
+      bitmaps[action.type](action.data);
+      return { undo: () => node!.setRecording(bitmap!, enabled!) };
     }
     case 'block-dirty-bitmap-clear':
     case 'block-dirty-bitmap-merge': {
-      const saved = bitmap.snapshot();
-      return () => bitmap.restore(saved);
+      const { data } = action;
+      const name = 'target' in data ? data.target : data.name;
+      const bitmap = graph.find(data.node)?.findBitmap(name);
+      const saved = bitmap?.snapshot();
+      if (action.type === 'block-dirty-bitmap-clear') bitmaps[action.type](action.data);
+      else bitmaps[action.type](action.data);
+      return { undo: () => bitmap!.restore(saved!) };
     }
   }
 }

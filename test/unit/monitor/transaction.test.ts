@@ -55,6 +55,38 @@ describe('transaction', () => {
     expect(a.isDirty(524288)).toBe(true);
   });
 
+  // As recorded from qemu-storage-daemon 10.0.2.
+  it.each<[string, Action, string]>([
+    [
+      'touch it',
+      { type: 'block-dirty-bitmap-clear', data: data('a') },
+      "Bitmap 'a' is currently in use by another operation and cannot be used",
+    ],
+    [
+      'take its name',
+      { type: 'block-dirty-bitmap-add', data: data('a') },
+      'Bitmap already exists: a',
+    ],
+  ])('removes a bitmap last of all: a later action cannot %s', async (_what, action, message) => {
+    const removal: Action = { type: 'block-dirty-bitmap-remove', data: data('a') };
+    await expect(run(removal, action)).rejects.toThrow(message);
+    expect([bitmap('a')!.busy, bitmap('a')!.enabled, bitmap('a')!.count]).toEqual([
+      false,
+      true,
+      65536,
+    ]);
+    await run(removal);
+    expect(bitmap('a')).toBeUndefined();
+  });
+
+  it('leaves the order of bitmaps alone when a removal is taken back', async () => {
+    await expect(
+      run({ type: 'block-dirty-bitmap-remove', data: data('a') }, abort),
+    ).rejects.toThrow('aborted');
+    const names = rig.storage.graph.find('disk')!.bitmaps.map(({ name }) => name);
+    expect(names).toEqual(['a', 'b']);
+  });
+
   it('does not take back an add that was itself refused', async () => {
     await expect(run({ type: 'block-dirty-bitmap-add', data: data('a') })).rejects.toThrow(
       'Bitmap already exists: a',
