@@ -16,8 +16,15 @@ export type SyncMode = 'always' | 'never' | 'on-success';
 export type Failure = 'none' | 'cancel in pending' | 'read error' | 'write error';
 export type CopyMode = 'background' | 'write-blocking';
 
-/** Opens a disk of 16 MiB that holds these bytes: what a mirror writes to. */
-export type OpenTarget = (name: string, content: Buffer) => Promise<BlockNode>;
+/** What a mirror writes to. */
+export interface TargetDisk {
+  readonly disk: BlockNode;
+  /** Makes the disk fail writes by itself, from now on; without it the rig fails one. */
+  readonly breakWrites?: () => void;
+}
+
+/** Opens a disk of 16 MiB that holds these bytes. */
+export type OpenTarget = (name: string, content: Buffer) => Promise<TargetDisk>;
 
 export const DISK_BYTES = 256 * GRANULE;
 
@@ -102,10 +109,11 @@ export class BitmapSync {
     const { failure = 'none', atReady } = options;
     const id = `m${this.#jobs}`;
     const name = `target${this.#jobs++}`;
-    const target = this.rig.addNode(name, await this.#openTarget(name, content));
+    const { disk, breakWrites } = await this.#openTarget(name, content);
+    const target = this.rig.addNode(name, disk);
     await this.#beforeJob();
     if (failure === 'read error') failNth(this.rig.source, 'read', 2);
-    if (failure === 'write error') failNth(target, 'write', 2);
+    if (failure === 'write error') failNth(target, 'write', 2, breakWrites);
     const from = this.rig.monitor.events.length;
     await this.rig.mirror({
       'job-id': id,
@@ -193,8 +201,8 @@ export interface RunningMirror {
   readonly ready: { readonly len: number; readonly offset: number };
 }
 
-async function openMemory(name: string, content: Buffer): Promise<BlockNode> {
+async function openMemory(name: string, content: Buffer): Promise<TargetDisk> {
   const disk = new MemoryNode(name, { size: content.length });
   await disk.write(0, content);
-  return disk;
+  return { disk };
 }

@@ -132,11 +132,19 @@ export async function differing(a: BlockNode, b: BlockNode): Promise<number[]> {
   return granules;
 }
 
-/** Fails the n-th request of one kind, once, as an I/O error. */
-export function failNth(node: ShakyNode, verb: 'read' | 'write', nth: number): void {
+function throwEio(): never {
+  throw Object.assign(new Error('injected'), { code: 'EIO' });
+}
+
+/** At the n-th request of one kind, once: fails it as an I/O error, or does what `act` does. */
+export function failNth(
+  node: ShakyNode,
+  verb: 'read' | 'write',
+  nth: number,
+  act: () => void = throwEio,
+): void {
   let seen = 0;
   node.meddle = (actual) => {
-    if (actual !== verb || ++seen !== nth) return;
-    throw Object.assign(new Error('injected'), { code: 'EIO' });
+    if (actual === verb && ++seen === nth) act();
   };
 }
