@@ -12,7 +12,6 @@ export default defineConfig({
     projects: [
       project('unit', ['test/unit/**/*.test.ts', 'test/property/**/*.test.ts'], 30_000),
       project('conformance', ['test/conformance/**/*.test.ts'], 60_000),
-      project('iotests', ['test/iotests/**/*.test.ts'], 60_000),
       project('interop', ['test/interop/**/*.test.ts'], 120_000),
       // The behaviours that QEMU's iotests assert, told anew: one file a behaviour.
       project('iotests', ['test/iotests/**/*.test.ts'], 120_000),

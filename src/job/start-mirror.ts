@@ -51,7 +51,7 @@ export function startMirror(
 ): MirrorJob {
   const { source, target } = options;
   const granularity = checkGranularity(options.granularity);
-  checkFree(graph, target);
+  checkNotBlocked(graph, target);
   const callersBitmap = checkBitmap(options);
   const bufSize = options.bufSize ?? 0;
   const { sync } = options;
@@ -73,6 +73,7 @@ export function startMirror(
     throw new RefusedError("Parameter 'speed' expects a non-negative value");
   }
   if (target.readOnly) throw new RefusedError('Block node is read-only');
+  checkNoOtherWriter(graph, target);
 
   if (callersBitmap === undefined && source.size / granularity > BITMAP_GRANULES_MAX) {
     throw new RefusedError(
@@ -121,10 +122,13 @@ function checkGranularity(granularity = 0): number {
   return granularity;
 }
 
-/** A target takes no second writer: what somebody else writes there the mirror would never see. */
-function checkFree(graph: BlockGraph, target: BlockNode): void {
+function checkNotBlocked(graph: BlockGraph, target: BlockNode): void {
   const reason = graph.blockerOf(target);
   if (reason !== undefined) throw new RefusedError(`Node '${target.name}' is busy: ${reason}`);
+}
+
+/** A target takes no second writer: what somebody else writes there the mirror would never see. */
+function checkNoOtherWriter(graph: BlockGraph, target: BlockNode): void {
   const writer = graph.usersOf(target).find((use) => use.writable);
   if (writer !== undefined) {
     throw new RefusedError(

@@ -132,9 +132,7 @@ describe('the sync modes of the Proxmox dialect', () => {
 });
 
 describe('a mirror that cannot start for another reason', () => {
-  const INTO_ITSELF =
-    "Permission conflict on node 'source': it is written to by export e, " +
-    'and a mirror must be the only one who writes to its target';
+  const INTO_ITSELF = "Can't mirror node into itself";
   const NO_TARGET = "Cannot find device='no' nor node-name='no'";
   const NO_NODE = "Failed to find node with node-name='no'";
   it.each<[string, Given, string]>([
