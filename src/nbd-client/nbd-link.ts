@@ -275,20 +275,20 @@ export class NbdLink {
   }
 }
 
-/** Tries again, with growing pauses, until `openTimeoutMs` has passed. */
+/** Tries again, with growing pauses, until `openTimeoutMs` has passed; then once more. */
 async function connectFirst(options: LinkOptions): Promise<NbdClient> {
   const { clock, openTimeoutMs } = options;
   const deadline = clock.now() + openTimeoutMs;
   for (let pauseMs = RECONNECT_PAUSE_MS_MIN; ; pauseMs *= 2) {
     const restMs = openTimeoutMs === 0 ? NBD_HANDSHAKE_MS_MAX : deadline - clock.now();
-    const timeoutMs = Math.max(1, Math.min(restMs, NBD_HANDSHAKE_MS_MAX));
+    const timeoutMs = Math.min(Math.max(restMs, RECONNECT_PAUSE_MS_MIN), NBD_HANDSHAKE_MS_MAX);
     try {
       return await NbdClient.connect({ ...options, timeoutMs });
     } catch (error) {
-      const pause = Math.min(pauseMs, RECONNECT_PAUSE_MS_MAX);
-      if (clock.now() + pause >= deadline) throw error;
+      const leftMs = deadline - clock.now();
+      if (leftMs <= 0) throw error;
       options.log.info({ reason: (error as Error).message }, 'waiting for the NBD server');
-      await sleep(clock, pause);
+      await sleep(clock, Math.min(pauseMs, RECONNECT_PAUSE_MS_MAX, leftMs));
     }
   }
 }
