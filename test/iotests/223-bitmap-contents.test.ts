@@ -40,7 +40,8 @@ describePeers('bitmaps over NBD', ['qemu-io', 'qemu-nbd', 'qemu-img', 'nbdinfo']
   /** As QEMU's client shows them: what is dirty looks like a hole there. */
   const mappedByQemu = async (name: string, bitmap: string): Promise<number[][]> => {
     const server = `server.type=unix,server.path=${rig.socket}`;
-    const options = `driver=nbd,${server},export=${name},x-dirty-bitmap=qemu:dirty-bitmap:${bitmap}`;
+    const context = `x-dirty-bitmap=qemu:dirty-bitmap:${bitmap}`;
+    const options = `driver=nbd,${server},export=${name},${context}`;
     const map = JSON.parse(
       await mustRun('qemu-img', ['map', '--output=json', '--image-opts', options]),
     );
