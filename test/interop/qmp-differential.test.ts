@@ -93,7 +93,7 @@ describePeers('QMP as qemu-storage-daemon speaks it', ['qemu-storage-daemon'], (
       {
         send: ['block-job-set-speed', { device: 'a', speed: 2 ** 60 }],
         differs: {
-          because: 'numbers are exact up to 2^53 only',
+          row: 'integers',
           ours: refused("Invalid parameter type for 'speed', expected: integer"),
         },
       },
@@ -105,19 +105,18 @@ describePeers('QMP as qemu-storage-daemon speaks it', ['qemu-storage-daemon'], (
       'blockdev-add',
       { driver: 'raw', 'node-name': name, ...more },
     ];
-    const because = 'our sentence says what the file is';
     await expectSameConversation([
       {
         send: file('nope'),
         differs: {
-          because: 'names in our sentences are in double quotes',
+          row: 'file-sentences',
           ours: refused('Could not open "$D/nope.img": No such file or directory'),
         },
       },
       {
         send: file('a', { filename: '$D' }),
         differs: {
-          because,
+          row: 'file-sentences',
           ours: refused(
             'Could not open "$D": it is a directory, not a regular file or a block device',
           ),
@@ -126,7 +125,7 @@ describePeers('QMP as qemu-storage-daemon speaks it', ['qemu-storage-daemon'], (
       {
         send: file('a', { filename: '/dev/null' }),
         differs: {
-          because,
+          row: 'file-sentences',
           ours: refused(
             'Could not open "/dev/null": it is a character device, ' +
               'not a regular file or a block device',

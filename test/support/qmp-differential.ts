@@ -1,6 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect } from 'vitest';
+import type { DifferenceKey } from '../../protocol/qmp/differences.ts';
 import { makeMonitorRig } from './monitor-rig.ts';
 import { currentScope, startQsd, tempDir } from './peers.ts';
 import { type Message, QmpPeer } from './qmp-peer.ts';
@@ -9,8 +10,8 @@ import { type Message, QmpPeer } from './qmp-peer.ts';
 export interface Step {
   /** A command with its arguments, or raw text. `$D` stands for the peer's own directory. */
   readonly send: readonly [command: string, given?: object] | string;
-  /** We answer something else on purpose. */
-  readonly differs?: { readonly because: string; readonly ours: unknown };
+  /** We answer something else on purpose, for the reason in that row. */
+  readonly differs?: { readonly row: DifferenceKey; readonly ours: unknown };
   /** Waits, on both sides, until this event has come. */
   readonly until?: readonly [event: string, data: object];
 }

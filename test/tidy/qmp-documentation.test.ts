@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { type Definition, type Members, typeOf } from '../../../../protocol/qmp/definition.ts';
-import type { CommandDocs, MemberedDocs } from '../../../../protocol/qmp/docs/language.ts';
-import { CHAPTERS } from '../../../../protocol/qmp/documentation.ts';
-import { COMMANDS, EVENTS, TYPES } from '../../../../protocol/qmp/schema.ts';
+import { type Definition, type Members, typeOf } from '../../protocol/qmp/definition.ts';
+import type { CommandDocs, MemberedDocs } from '../../protocol/qmp/docs/language.ts';
+import { CHAPTERS } from '../../protocol/qmp/documentation.ts';
+import { COMMANDS, EVENTS, TYPES } from '../../protocol/qmp/schema.ts';
 
 const definitions: Record<string, Definition> = TYPES;
 const commands: Record<string, { arguments?: Members | string; returns?: unknown }> = COMMANDS;

@@ -1,0 +1,100 @@
+/**
+ * What we do otherwise than QEMU, on purpose, in one place: the test that sends the same scripts
+ * to both names these rows where answers differ, and docs/qmp-reference.md shows them.
+ */
+export interface Difference {
+  readonly what: string;
+  readonly qemu: string;
+  readonly ours: string;
+  readonly why: string;
+  /**
+   * The test that shows our side: its file and (part of) its title. Without it the row is one of
+   * the differential test's.
+   */
+  readonly shownBy?: readonly [file: string, title: string];
+}
+
+const MODES = 'test/unit/job/mirror-modes.test.ts';
+const STORM = 'test/unit/job/mirror-storm.test.ts';
+const ERRORS = 'test/unit/job/mirror-errors.test.ts';
+const MONITOR = 'test/unit/monitor/mirror.test.ts';
+
+export const DIFFERENCES = {
+  integers: {
+    what: 'integers beyond 2^53',
+    qemu: 'exact up to 2^63',
+    ours: 'refused: `expected: integer`',
+    why: 'A number that cannot be held exactly is better refused than rounded.',
+  },
+  'file-sentences': {
+    what: 'errors of `blockdev-add` about a file',
+    qemu: "`Could not open '/x': ...`, from the system call",
+    ours: '`Could not open "/x": it is a directory, ...`',
+    why: 'The sentence says what the file is, and names are in double quotes.',
+  },
+  'parallel-writes': {
+    what: 'a client write in write-blocking mode',
+    qemu: 'goes to the source, then to the target',
+    ours: 'goes to both at the same time',
+    why: 'The client waits for the slower side, not for the sum.',
+    shownBy: [MODES, 'is on its way to the target before this thread writes to the source'],
+  },
+  'parts-of-granules': {
+    what: 'what a small write sends',
+    qemu: 'its whole granule',
+    ours: 'the 4 KiB parts that were written',
+    why: 'Less on the link. `count`, `len` and `offset` still speak in granules.',
+    shownBy: [MODES, 'sends 4 KiB for a 4 KiB write in background mode'],
+  },
+  convergence: {
+    what: 'the way to the end under load',
+    qemu: 'copies until it is lucky',
+    ours: 'copies client writes synchronously in the last second before READY, and at the end',
+    why: 'The end is always reached.',
+    shownBy: [STORM, 'pivots under load without losing a write'],
+  },
+  'target-flush': {
+    what: "a client's flush and FUA in write-blocking mode",
+    qemu: 'reach the source alone',
+    ours: 'reach the target too; what a failed flush may have lost is copied again',
+    why: 'What the client was promised holds on both sides.',
+    shownBy: [ERRORS, 'passes a flush to the target, and copies again what a failed one may have'],
+  },
+  'lost-target': {
+    what: 'a target that is back after its server went away',
+    qemu: 'is taken to have all that it answered',
+    ours: 'gets again what it had answered and not flushed',
+    why: 'A server that crashed may have lost it.',
+    shownBy: [ERRORS, 'gets everything once more that it had answered and not flushed'],
+  },
+  'failed-source-write': {
+    what: 'a client write that fails on the source in write-blocking mode',
+    qemu: 'leaves nothing dirty',
+    ours: 'is marked',
+    why: 'Nobody knows what is on the source then.',
+    shownBy: [ERRORS, 'that fails on the source is told to the client and marked'],
+  },
+  'broken-run': {
+    what: 'a working bitmap after a run of copies broke off',
+    qemu: 'may have lost what had not been sent yet',
+    ours: 'holds everything that is not on the target',
+    why: 'It is what the next mirror starts from.',
+    shownBy: [ERRORS, 'holds everything that is not on the target, also the rest of a broken run'],
+  },
+  'ignore-backs-off': {
+    what: 'the policy `ignore`',
+    qemu: 'tries again at once, an event each time',
+    ours: 'waits 10 ms, then twice as long each time, up to 5 s',
+    why: 'An error that stays must not fill the log and the processor.',
+    shownBy: [ERRORS, 'ignore: does not spin on an error that stays'],
+  },
+  'several-mirrors': {
+    what: 'a second mirror of one source',
+    qemu: 'is refused',
+    ours: 'runs; the youngest sits lowest and is ended first',
+    why: 'One disk can be copied to several places.',
+    shownBy: [MONITOR, 'runs several times on one source'],
+  },
+} as const satisfies Record<string, Difference>;
+
+export type DifferenceKey = keyof typeof DIFFERENCES;
