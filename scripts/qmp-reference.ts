@@ -30,7 +30,8 @@ const INTRODUCTION = `# QMP reference
 <!-- Made from protocol/qmp by \`npm run docs\`: change it there. -->
 
 What a client can say to nbd-mirror, and what it hears. The language is QEMU's QMP, so what drives
-qemu-storage-daemon drives nbd-mirror; [the last chapter](#differences-from-qemu) has what differs.`;
+qemu-storage-daemon drives nbd-mirror; what differs is in
+[the last chapter](#differences-from-qemu).`;
 
 /** The whole page. */
 export function renderReference(): string {

@@ -23,8 +23,10 @@ export const CONVENTIONS = `* A command is \`{"execute": NAME, "arguments": {...
 * Wrong arguments are refused before anything happens: \`Parameter 'x' is missing\`, \`Parameter 'x'
   is unexpected\`, \`Invalid parameter type for 'x', expected: string\`, \`Parameter 'x' does not
   accept value 'y'\`, \`Parameter 'x' expects uint32_t\`.
-* Sizes, offsets and lengths are bytes, speeds bytes per second. \`int\`, \`uint32\` and \`size\` are
-  JSON integers, exact up to 2^53.
+* Sizes, offsets and lengths are bytes, speeds bytes per second. \`int\`, \`uint32\` and \`size\`
+  are JSON integers, exact up to 2^53.
 * *Unstable* means that it may change or go in the next version; *deprecated* that there is a
-  better way. Names that begin with \`x-\` are unstable. \`query-qmp-schema\` says the same to programs.
-* The examples were played by a test, on two nodes of 1 MiB: \`disk\`, full of data, and \`copy\`.`;
+  better way. Names that begin with \`x-\` are unstable. \`query-qmp-schema\` says the same to
+  programs.
+* The examples were played by a test, on two nodes of 1 MiB: \`disk\`, full of data, and
+  \`copy\`.`;
