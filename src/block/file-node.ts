@@ -97,7 +97,11 @@ export class FileNode extends BlockNode {
   }
 
   override get features(): BlockFeatures {
-    return { discard: this.#options.discard === 'unmap', fastZero: this.#disk.zeroesAreCheap };
+    return {
+      discard: this.#options.discard === 'unmap',
+      fastZero: this.#disk.zeroesAreCheap,
+      freeStatus: true,
+    };
   }
 
   override async close(): Promise<void> {

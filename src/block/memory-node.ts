@@ -18,7 +18,7 @@ export class MemoryNode extends BlockNode {
     preferredBytes: 4 * KiB,
     transferBytesMax: 64 * MiB,
   };
-  override readonly features = { discard: true, fastZero: true };
+  override readonly features = { discard: true, fastZero: true, freeStatus: true };
   readonly #pages = new Map<number, Buffer>();
   /** Which pages are there, in the form that finds the next one without visiting those between. */
   readonly #allocated: DirtyBitmap;

@@ -132,6 +132,7 @@ export class NbdNode extends BlockNode {
     return {
       discard: this.#can.trim,
       fastZero: this.#can.fastZero,
+      freeStatus: false,
     };
   }
 

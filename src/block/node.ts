@@ -44,6 +44,8 @@ export interface BlockFeatures {
   readonly discard: boolean;
   /** Write-zeroes costs less than writing zeroes, so ZERO_NO_FALLBACK can succeed. */
   readonly fastZero: boolean;
+  /** Block status is told at once, without a promise: it is worth asking before each long read. */
+  readonly freeStatus: boolean;
 }
 
 export interface DiskRange {

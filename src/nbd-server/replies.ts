@@ -4,6 +4,7 @@ import {
   NBD_REPLY_TYPE_ERROR,
   NBD_REPLY_TYPE_NONE,
   NBD_REPLY_TYPE_OFFSET_DATA,
+  NBD_REPLY_TYPE_OFFSET_HOLE,
 } from '../../protocol/nbd/constants.ts';
 import { errorOfErrno } from '../../protocol/nbd/errors.ts';
 import {
@@ -13,14 +14,17 @@ import {
   encodeErrorChunk,
   newChunkHeader,
   OFFSET_DATA_PREFIX_BYTES,
+  OFFSET_HOLE_BYTES,
   type RequestHeader,
   SIMPLE_REPLY_BYTES,
   type SimpleReply,
   writeBlockStatus,
   writeChunkHeader,
   writeDataOffset,
+  writeHole,
   writeSimpleReply,
 } from '../../protocol/nbd/transmission.ts';
+import type { DiskRange } from '../block/node.ts';
 import type { Errno } from '../util/errors.ts';
 import type { Output } from './output.ts';
 
@@ -32,15 +36,16 @@ import type { Output } from './output.ts';
 export class Replies {
   /** What precedes the data of a READ's reply. */
   readonly readPrefixBytes: number;
+  /** READs may be answered in parts. */
+  readonly structured: boolean;
   readonly #output: Output;
-  readonly #structured: boolean;
   /** Used again for every reply: the hot path allocates nothing. */
   readonly #simple: SimpleReply = { error: 0, cookieHigh: 0, cookieLow: 0 };
   readonly #chunk = newChunkHeader();
 
   constructor(output: Output, structured: boolean) {
     this.#output = output;
-    this.#structured = structured;
+    this.structured = structured;
     this.readPrefixBytes = structured
       ? CHUNK_HEADER_BYTES + OFFSET_DATA_PREFIX_BYTES
       : SIMPLE_REPLY_BYTES;
@@ -52,19 +57,42 @@ export class Replies {
 
   /** Writes what precedes the data; the caller has put the data behind it. */
   writeReadPrefix(buffer: Buffer, at: number, request: RequestHeader): void {
-    if (!this.#structured) {
+    if (!this.structured) {
       this.#writeSimple(buffer, at, request, 0);
       return;
     }
-    const length = OFFSET_DATA_PREFIX_BYTES + request.length;
-    this.#describe(NBD_REPLY_TYPE_OFFSET_DATA, length);
+    this.writeDataPrefix(buffer, at, request, request, true);
+  }
+
+  /** Writes what precedes the data of one part of a READ. */
+  writeDataPrefix(
+    buffer: Buffer,
+    at: number,
+    request: RequestHeader,
+    part: DiskRange,
+    last: boolean,
+  ): void {
+    this.#describe(NBD_REPLY_TYPE_OFFSET_DATA, OFFSET_DATA_PREFIX_BYTES + part.length, last);
     this.#writeChunk(buffer, at, request);
-    writeDataOffset(buffer, at + CHUNK_HEADER_BYTES, request.offset);
+    writeDataOffset(buffer, at + CHUNK_HEADER_BYTES, part.offset);
+  }
+
+  /** Says that one part of a READ is zeroes, without sending them. */
+  writeHole(
+    buffer: Buffer,
+    at: number,
+    request: RequestHeader,
+    part: DiskRange,
+    last: boolean,
+  ): void {
+    this.#describe(NBD_REPLY_TYPE_OFFSET_HOLE, OFFSET_HOLE_BYTES, last);
+    this.#writeChunk(buffer, at, request);
+    writeHole(buffer, at + CHUNK_HEADER_BYTES, part.offset, part.length);
   }
 
   /** A READ of nothing: a data chunk would have to hold at least one byte. */
   emptyRead(request: RequestHeader): void {
-    if (!this.#structured) {
+    if (!this.structured) {
       this.ok(request);
       return;
     }
@@ -76,15 +104,14 @@ export class Replies {
   blockStatus(request: RequestHeader, status: BlockStatus, last: boolean): void {
     const payload = Buffer.allocUnsafe(blockStatusBytes(status.extents.length));
     writeBlockStatus(payload, 0, status);
-    this.#describe(NBD_REPLY_TYPE_BLOCK_STATUS, payload.length);
-    if (!last) this.#chunk.flags = 0;
+    this.#describe(NBD_REPLY_TYPE_BLOCK_STATUS, payload.length, last);
     this.#putChunk(request, payload);
   }
 
   /** `message` reaches clients that take structured replies. */
   error(request: RequestHeader, code: Errno, message: string): void {
     const error = errorOfErrno(code, request);
-    if (!this.#structured) {
+    if (!this.structured) {
       this.#putSimple(request, error);
       return;
     }
@@ -106,9 +133,9 @@ export class Replies {
     writeSimpleReply(buffer, at, this.#simple);
   }
 
-  /** The chunk to come: the last one of its reply, unless somebody clears the flag. */
-  #describe(type: number, length: number): void {
-    this.#chunk.flags = NBD_REPLY_FLAG_DONE;
+  /** The chunk to come. */
+  #describe(type: number, length: number, last = true): void {
+    this.#chunk.flags = last ? NBD_REPLY_FLAG_DONE : 0;
     this.#chunk.type = type;
     this.#chunk.length = length;
   }

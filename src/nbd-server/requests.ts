@@ -1,6 +1,7 @@
 import {
   NBD_CMD_BLOCK_STATUS,
   NBD_CMD_CACHE,
+  NBD_CMD_FLAG_DF,
   NBD_CMD_FLAG_FAST_ZERO,
   NBD_CMD_FLAG_FUA,
   NBD_CMD_FLAG_NO_HOLE,
@@ -16,12 +17,17 @@ import { type Completion, WRITE_FUA, ZERO_MAY_UNMAP, ZERO_NO_FALLBACK } from '..
 import { AssertionError } from '../util/assert.ts';
 import type { BufferPool } from '../util/buffer-pool.ts';
 import { BlockError } from '../util/errors.ts';
-import { BLOCK_STATUS_EXTENTS_MAX, GATHERED_READ_BYTES_MAX } from '../util/limits.ts';
+import {
+  BLOCK_STATUS_EXTENTS_MAX,
+  GATHERED_READ_BYTES_MAX,
+  SPARSE_READ_BYTES_MIN,
+} from '../util/limits.ts';
 import type { Log } from '../util/log.ts';
 import type { NbdExport } from './export.ts';
 import { describeBlocks, type SelectedContext } from './meta-context.ts';
 import type { Output } from './output.ts';
 import type { Replies } from './replies.ts';
+import { SparseRead } from './sparse-read.ts';
 import type { Refusal } from './validate.ts';
 
 /**
@@ -120,6 +126,7 @@ export class Requests {
     counters.readBytes += request.length;
     if (request.length === 0) this.#replies.emptyRead(request);
     else if (request.length <= GATHERED_READ_BYTES_MAX) this.#readGathered(request);
+    else if (this.#mayBeSparse(request)) this.#readSparse(request);
     else this.#readAlone(request);
   }
 
@@ -157,27 +164,52 @@ export class Requests {
   #readAlone(request: RequestHeader): void {
     const prefixBytes = this.#replies.readPrefixBytes;
     const bytes = prefixBytes + request.length;
+    this.#readInto(request, bytes, (buffer) => {
+      this.#replies.writeReadPrefix(buffer, 0, request);
+      return this.#export.node.read(request.offset, buffer.subarray(prefixBytes, bytes));
+    });
+  }
+
+  /** What is known to be zeroes is said, not sent, where that is allowed and known for nothing. */
+  #readSparse(request: RequestHeader): void {
+    const { node } = this.#export;
+    let sparse: SparseRead | undefined;
+    try {
+      sparse = SparseRead.of(node, request);
+    } catch (error) {
+      this.#fail(request, error);
+      return;
+    }
+    if (sparse === undefined) this.#readAlone(request);
+    else {
+      const { bytes } = sparse;
+      this.#readInto(request, bytes, (buffer) => sparse.fill(buffer, node, this.#replies, request));
+    }
+  }
+
+  #mayBeSparse({ flags, length }: RequestHeader): boolean {
+    if (length < SPARSE_READ_BYTES_MIN || !this.#replies.structured) return false;
+    return (flags & NBD_CMD_FLAG_DF) === 0 && this.#export.node.features.freeStatus;
+  }
+
+  /** Sends a reply of `bytes` that `fill` writes into a buffer, before it returns or later. */
+  #readInto(request: RequestHeader, bytes: number, fill: (buffer: Buffer) => Completion): void {
     const buffer = this.#pool.take(bytes);
     const giveBack = () => this.#pool.give(buffer);
     let done: Completion;
     try {
-      done = this.#export.node.read(request.offset, buffer.subarray(prefixBytes, bytes));
+      done = fill(buffer);
     } catch (error) {
       giveBack();
       this.#fail(request, error);
       return;
     }
-    const copy = { ...request };
     const answer = (failed: boolean) => {
-      if (failed) {
-        giveBack();
-        return;
-      }
-      this.#replies.writeReadPrefix(buffer, 0, copy);
-      this.#output.send(buffer.subarray(0, bytes), giveBack);
+      if (failed) giveBack();
+      else this.#output.send(buffer.subarray(0, bytes), giveBack);
     };
     if (done === undefined) answer(false);
-    else this.#later(copy, done, answer);
+    else this.#later({ ...request }, done, answer);
   }
 
   /** Commands that carry no data in either direction. */

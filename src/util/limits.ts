@@ -112,6 +112,10 @@ export const LISTEN_WAITING_MAX = 64;
 export const OUTPUT_SLAB_BYTES = 256 * KiB;
 /** READs up to this size are read into the gathered replies, longer ones into a buffer each. */
 export const GATHERED_READ_BYTES_MAX = 32 * KiB;
+/** READs from this size on are answered with chunks for holes where the disk knows them. */
+export const SPARSE_READ_BYTES_MIN = 64 * KiB;
+/** Data and holes of one such answer; what is behind them counts as data. */
+export const SPARSE_READ_PIECES_MAX = 64;
 /** Buffers that an NBD server keeps for later, over all its clients. */
 export const SERVER_KEPT_BYTES_MAX = 24 * MiB;
 /** Requests of one client in one turn of the event loop; then it is the others' turn. */

@@ -14,6 +14,8 @@ export class ShakyNode extends BlockNode {
   meddle: Meddle = () => {};
   /** Whether a request that waits reaches the disk before its wait, or after it. */
   actsFirst: () => boolean = () => false;
+  /** Only when nothing meddles with questions for the block status. */
+  statusIsFree = false;
   readonly log: string[] = [];
   #inFlightAborts = new Set<(error: Error) => void>();
   cancelled = 0;
@@ -34,7 +36,7 @@ export class ShakyNode extends BlockNode {
     return this.disk.limits;
   }
   get features() {
-    return this.disk.features;
+    return { ...this.disk.features, freeStatus: this.statusIsFree };
   }
 
   override cancelInFlight(): void {
