@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { ZERO_NO_FALLBACK } from '../../../src/block/node.ts';
-import type { Verb } from '../../support/shaky-node.ts';
 import { areEqual, contents, MirrorRig, pattern } from '../../support/mirror-rig.ts';
+import type { Verb } from '../../support/shaky-node.ts';
 
 const MiB = 1 << 20;
 const GRANULE = 65536;
@@ -120,6 +120,34 @@ describe("a caller's bitmap after a failure", () => {
     await rig.ready();
     expect(await areEqual(rig.source, rig.target)).toBe(true);
     await rig.jobs.cancelAll();
+  });
+
+  // Claims grow over zeroes: the one that comes to data takes only some of it.
+  const zeroesThenData = async () => {
+    const size = 256 * GRANULE;
+    const rig = new MirrorRig({ size });
+    await rig.source.write(size / 2, pattern(size / 2, 1));
+    await rig.target.write(0, pattern(size, 2));
+    return { rig, bitmap: rig.bitmap('b0', [[0, size]]) };
+  };
+
+  it('has lost nothing of a claim that was longer than what one copy takes', async () => {
+    const { rig } = await zeroesThenData();
+    rig.mirror({ bitmap: 'b0' });
+    await rig.ready();
+    expect(await areEqual(rig.source, rig.target)).toBe(true);
+    await rig.jobs.cancelAll();
+  });
+
+  it('holds the rest of such a claim, when its first part fails', async () => {
+    const { rig, bitmap } = await zeroesThenData();
+    rig.target.meddle = failing('write', { times: 1 });
+    await rig.mirror({ bitmap: 'b0', bufSize: GRANULE }).ended;
+    const [source, target] = [await contents(rig.source.disk), await contents(rig.target.disk)];
+    for (let at = 0; at < source.length; at += GRANULE) {
+      const equal = source.subarray(at, at + GRANULE).equals(target.subarray(at, at + GRANULE));
+      expect(bitmap.isDirty(at), `granule ${at / GRANULE}`).toBe(!equal);
+    }
   });
 
   it('holds it after a forced cancel, too', async () => {

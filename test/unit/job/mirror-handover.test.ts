@@ -34,6 +34,25 @@ describe.each([
     await rig.jobs.cancelAll();
   });
 
+  it('does not take a write that was below the filter for the part that another one wrote', async () => {
+    const rig = new MirrorRig({ size: MiB });
+    if (bitmap !== undefined) rig.bitmap(bitmap);
+    const slow = gate();
+    rig.source.meddle = (verb) => (verb === 'write' ? slow.opened : undefined);
+    const early = rig.client.node.write(GRANULE, pattern(4096, 1));
+    rig.source.meddle = () => {};
+    const job = rig.mirror(bitmap === undefined ? { sync: 'none' } : { sync: 'full', bitmap });
+    job.pause();
+    await new Promise((resolve) => setTimeout(resolve, 30));
+    await rig.client.node.write(GRANULE + 32_768, pattern(4096, 2));
+    slow.open();
+    await early;
+    job.resume();
+    await rig.ready();
+    await expect.poll(() => areEqual(rig.source, rig.target)).toBe(true);
+    await rig.jobs.cancelAll();
+  });
+
   it('does not lose a write that comes between the command and the job', async () => {
     const rig = new MirrorRig({ size: MiB });
     if (bitmap !== undefined) rig.bitmap(bitmap);
