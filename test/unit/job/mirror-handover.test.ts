@@ -34,7 +34,7 @@ describe.each([
     await rig.jobs.cancelAll();
   });
 
-  it('does not take a write that was below the filter for the part that another one wrote', async () => {
+  it('copies the whole of a write that was below the filter, not another one’s part', async () => {
     const rig = new MirrorRig({ size: MiB });
     if (bitmap !== undefined) rig.bitmap(bitmap);
     const slow = gate();
