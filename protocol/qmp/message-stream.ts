@@ -1,4 +1,4 @@
-import { JsonBuilder, type Json } from './json-builder.ts';
+import { type Json, JsonBuilder } from './json-builder.ts';
 import { JsonLexer, type Token } from './json-lexer.ts';
 
 /**

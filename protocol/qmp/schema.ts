@@ -10,6 +10,7 @@ import { BLOCK_COMMANDS, BLOCK_TYPES } from './schema/block.ts';
 import { CONTROL_COMMANDS, CONTROL_TYPES } from './schema/control.ts';
 import { EXPORT_COMMANDS, EXPORT_EVENTS, EXPORT_TYPES } from './schema/exports.ts';
 import { JOB_COMMANDS, JOB_EVENTS, JOB_TYPES } from './schema/jobs.ts';
+import { OBJECT_COMMANDS, OBJECT_TYPES } from './schema/objects.ts';
 import { SOCKET_TYPES } from './schema/sockets.ts';
 
 /** The whole schema, and its TypeScript types. */
@@ -18,6 +19,7 @@ export const TYPES = {
   ...SOCKET_TYPES,
   ...BITMAP_TYPES,
   ...BLOCK_TYPES,
+  ...OBJECT_TYPES,
   ...EXPORT_TYPES,
   ...JOB_TYPES,
 } as const satisfies Definitions;
@@ -27,6 +29,7 @@ export const COMMANDS = {
   ...BLOCK_COMMANDS,
   ...BITMAP_COMMANDS,
   ...TRANSACTION_COMMANDS,
+  ...OBJECT_COMMANDS,
   ...EXPORT_COMMANDS,
   ...JOB_COMMANDS,
 } as const satisfies Record<string, CommandDefinition>;

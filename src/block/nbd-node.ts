@@ -44,6 +44,8 @@ export interface OpenNbdOptions {
   readonly address: ConnectOptions['address'];
   /** Empty for the default export. */
   readonly exportName: string;
+  /** The metadata context that block status tells of; `base:allocation` by default. */
+  readonly statusContext?: string | undefined;
   readonly readOnly?: boolean;
   /** Opens read-only what the server does not let us write to. */
   readonly autoReadOnly?: boolean;
@@ -91,6 +93,7 @@ export class NbdNode extends BlockNode {
     const link = await NbdLink.open({
       address: options.address,
       exportName: options.exportName,
+      ...(options.statusContext !== undefined && { contexts: [options.statusContext] }),
       owner: `node "${name}"`,
       delayMs: reconnectDelaySeconds * 1000,
       openTimeoutMs: (options.openTimeoutSeconds ?? 0) * 1000,
@@ -101,6 +104,11 @@ export class NbdNode extends BlockNode {
     }).catch((error: Error) => {
       throw new BlockError('EIO', `${cannot}: ${error.message}`, { cause: error });
     });
+    const { statusContext } = options;
+    if (statusContext !== undefined && link.info.contexts.length === 0) {
+      await link.close();
+      throw new BlockError('EINVAL', `requested x-dirty-bitmap ${statusContext} not found`);
+    }
     const serverReadOnly = link.info.abilities.readOnly;
     if (serverReadOnly && !readOnly && !autoReadOnly) {
       const server = link.client?.peer ?? 'the server';

@@ -145,6 +145,11 @@ export abstract class BlockNode {
     return this.doPrefetch(offset, length);
   }
 
+  /** Requests that only a limit holds back go on now: somebody waits for what is in flight. */
+  hurry(): void {
+    this.child?.hurry();
+  }
+
   /** Requests that wait for a peer fail soon instead of waiting on (before a forced cancel). */
   cancelInFlight(): void {}
 
@@ -177,6 +182,7 @@ export abstract class BlockNode {
    * filter needs it: a write that entered below it before it was there is seen by nobody else.
    */
   async settled(): Promise<void> {
+    this.hurry();
     await Promise.allSettled(this.#writesInFlight);
   }
 

@@ -1,5 +1,5 @@
-import { fromTextAddress, type TextAddress } from '../net/text-address.ts';
 import type { BusyPoll } from '../net/busy-poll.ts';
+import { fromTextAddress, type TextAddress } from '../net/text-address.ts';
 import type { Syscalls } from '../sys/syscalls.ts';
 import type { Clock } from '../util/clock.ts';
 import { BlockError, RefusedError } from '../util/errors.ts';
@@ -10,6 +10,8 @@ import { MemoryNode } from './memory-node.ts';
 import { NbdNode } from './nbd-node.ts';
 import type { BlockNode } from './node.ts';
 import { RawNode } from './raw-node.ts';
+import type { ThrottleGroup } from './throttle-group.ts';
+import { ThrottleNode } from './throttle-node.ts';
 
 /**
  * From the options of a node, in the shape of QMP's `BlockdevOptions`, to the node: one entry a
@@ -42,6 +44,12 @@ export interface RawOptions extends CommonOptions {
   readonly size?: number | undefined;
 }
 
+export interface ThrottleOptions extends CommonOptions {
+  readonly driver: 'throttle';
+  readonly 'throttle-group': string;
+  readonly file: NodeOptions | string;
+}
+
 export interface MemoryOptions extends CommonOptions {
   readonly driver: 'x-memory';
   readonly size: number;
@@ -52,11 +60,13 @@ export interface NbdOptions extends CommonOptions {
   readonly server: TextAddress;
   readonly export?: string | undefined;
   readonly 'tls-creds'?: string | undefined;
+  readonly 'tls-hostname'?: string | undefined;
+  readonly 'x-dirty-bitmap'?: string | undefined;
   readonly 'reconnect-delay'?: number | undefined;
   readonly 'open-timeout'?: number | undefined;
 }
 
-export type NodeOptions = FileOptions | RawOptions | MemoryOptions | NbdOptions;
+export type NodeOptions = FileOptions | RawOptions | ThrottleOptions | MemoryOptions | NbdOptions;
 
 /** What nodes need from the process around them. */
 export interface NodeHost {
@@ -65,6 +75,7 @@ export interface NodeHost {
   readonly log: Log;
   /** Undefined where processors are too few for one to wait awake. */
   readonly busyPoll?: BusyPoll | undefined;
+  findThrottleGroup(name: string): ThrottleGroup | undefined;
 }
 
 export interface OpenContext extends NodeHost {
@@ -92,6 +103,8 @@ export async function openNode(
       return openFile(name, options, context);
     case 'raw':
       return openRaw(name, options, context);
+    case 'throttle':
+      return openThrottle(name, options, context);
     case 'x-memory':
       return openMemory(name, options);
     case 'nbd':
@@ -162,8 +175,29 @@ async function openRaw(
   }
 }
 
+async function openThrottle(
+  name: string,
+  options: ThrottleOptions,
+  context: OpenContext,
+): Promise<BlockNode> {
+  const use = await context.useChild(name, childOptions(options), !options['read-only']);
+  try {
+    return new ThrottleNode(name, use, throttleGroup(options, context));
+  } catch (error) {
+    use.release();
+    throw error;
+  }
+}
+
+function throttleGroup(options: ThrottleOptions, context: NodeHost): ThrottleGroup {
+  const { 'throttle-group': name } = options;
+  const group = context.findThrottleGroup(name);
+  if (group !== undefined) return group;
+  throw new RefusedError(`Throttle group '${name}' does not exist`);
+}
+
 /** A child that is described in its parent's options takes over what it does not say itself. */
-function childOptions(options: RawOptions): NodeOptions | string {
+function childOptions(options: RawOptions | ThrottleOptions): NodeOptions | string {
   if (typeof options.file === 'string') return options.file;
   const inherited: CommonOptions = {
     'read-only': options['read-only'],
@@ -206,10 +240,14 @@ async function openNbd(
   if (credentials !== undefined) {
     throw new RefusedError(`No TLS credentials with id '${credentials}'`);
   }
+  if (options['tls-hostname'] !== undefined) {
+    throw new RefusedError('tls-hostname needs tls-creds: there is no certificate to compare');
+  }
   return NbdNode.open({
     name,
     address: fromTextAddress(options.server),
     exportName: options.export ?? '',
+    statusContext: options['x-dirty-bitmap'],
     readOnly: options['read-only'] ?? false,
     autoReadOnly: options['auto-read-only'] ?? false,
     reconnectDelaySeconds: options['reconnect-delay'] ?? 0,

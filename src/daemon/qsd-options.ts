@@ -42,7 +42,7 @@ export function planQsd(argv: readonly string[]): QsdPlan {
         steps.push({ do: 'monitor', address: monitorAddress(chardevs, value) });
         break;
       case 'object':
-        checkObject(value);
+        steps.push(execute('object-add', check('ObjectOptions', value, 'qom-type')));
         break;
       case 'pidfile':
         pidFile = value;
@@ -122,13 +122,4 @@ function monitorAddress(chardevs: Map<string, SocketAddress>, text: string): Soc
   const address = chardev === undefined ? undefined : chardevs.get(chardev);
   if (address === undefined) throw new UsageError(`chardev "${chardev ?? ''}" not found`);
   return address;
-}
-
-/** An iothread is accepted and stays unused: one event loop does all the work. */
-function checkObject(text: string): void {
-  const { value } = parseObject(text, 'qom-type');
-  const type = value['qom-type'];
-  if (type !== 'iothread') {
-    throw new UsageError(`Object type '${String(type)}' is not offered, only 'iothread'`);
-  }
 }

@@ -367,6 +367,7 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
   protected onForceCancel(): void {
     this.#updateMode();
     this.#copier.cancel();
+    this.#parts.source.hurry();
     this.#parts.target.node.cancelInFlight();
   }
 

@@ -5,6 +5,7 @@ import { controlCommands } from './commands/control.ts';
 import { exportCommands } from './commands/exports.ts';
 import { jobCommands } from './commands/jobs.ts';
 import { mirrorCommands } from './commands/mirror.ts';
+import { objectCommands } from './commands/objects.ts';
 import { transactionCommands } from './commands/transaction.ts';
 import { Dispatcher } from './dispatcher.ts';
 import type { Storage } from './storage.ts';
@@ -22,7 +23,7 @@ export function createDispatcher(
     readonly onQuit: () => void;
   },
 ): Dispatcher {
-  const { clock, graph, nodes, jobs, nbd, events } = storage;
+  const { clock, graph, nodes, objects, jobs, nbd, events } = storage;
   const version: Version = {
     qemu: QEMU_VERSION,
     package: `nbd-mirror ${options.packageVersion}`,
@@ -34,6 +35,7 @@ export function createDispatcher(
     handlers: {
       ...controlCommands({ version, clock, onQuit: options.onQuit }),
       ...blockCommands(graph, nodes),
+      ...objectCommands(objects),
       ...bitmaps,
       ...transactionCommands(graph, bitmaps),
       ...exportCommands(graph, nbd),

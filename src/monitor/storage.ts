@@ -6,22 +6,28 @@ import type { Clock } from '../util/clock.ts';
 import { CLOSE_GRACE_MS } from '../util/limits.ts';
 import { EventBus } from './event-bus.ts';
 import { NbdService } from './nbd-service.ts';
+import { ObjectStore } from './object-store.ts';
 
 /** All that commands act on: one set of nodes, jobs and exports, and the events they cause. */
 export class Storage {
   readonly clock: Clock;
   readonly events: EventBus;
   readonly graph = new BlockGraph();
+  readonly objects: ObjectStore;
   readonly nodes: NodeStore;
   readonly jobs: JobRegistry;
   readonly nbd: NbdService;
 
-  constructor(host: NodeHost) {
+  constructor(host: Omit<NodeHost, 'findThrottleGroup'>) {
     const { clock, log, busyPoll } = host;
     const { graph } = this;
     this.clock = clock;
     this.events = new EventBus(clock);
-    this.nodes = new NodeStore(graph, host);
+    this.objects = new ObjectStore(clock);
+    this.nodes = new NodeStore(graph, {
+      ...host,
+      findThrottleGroup: (name) => this.objects.throttleGroup(name),
+    });
     this.jobs = new JobRegistry({
       clock,
       log,
@@ -33,6 +39,8 @@ export class Storage {
   /** The end: jobs are cancelled while clients are answered and go, then nodes are closed. */
   async close(): Promise<void> {
     const stopped = this.nbd.server === undefined ? undefined : this.nbd.stop();
+    // Nobody waits for a limit that protects work which has ended.
+    for (const node of this.graph.nodes()) node.hurry();
     // A client's write can wait for a target that only a cancelled job lets go of.
     await this.jobs.cancelAll();
     // A disk that hangs must not keep the process: whoever waits for it has waited enough then.

@@ -230,13 +230,16 @@ export class NbdClient {
     return this.#request({ type: wire.NBD_CMD_BLOCK_STATUS, flags, offset, length });
   }
 
-  /** The extents of `base:allocation`; none when the server does not have it. */
+  /**
+   * The extents of the first context asked for, read as `base:allocation` (the dirty bit of a
+   * dirty bitmap is its hole bit); none when the server does not have it.
+   */
   async allocation(
     offset: number,
     length: number,
     one: boolean,
   ): Promise<readonly AllocationExtent[]> {
-    const context = this.info.contexts.find(({ name }) => name === wire.NBD_META_BASE_ALLOCATION);
+    const [context] = this.info.contexts;
     if (context === undefined) return [];
     const statuses = await this.blockStatus(offset, length, one);
     const status = statuses.find(({ contextId }) => contextId === context.id)!;

@@ -1,5 +1,5 @@
-import type { BusyPoll } from './busy-poll.ts';
 import { NET_SLAB_BYTES } from '../util/limits.ts';
+import type { BusyPoll } from './busy-poll.ts';
 
 /**
  * Where the bytes of one socket are read into. Node's plain `data` events allocate 64 KiB for every

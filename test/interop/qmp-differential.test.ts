@@ -174,6 +174,58 @@ describePeers('QMP as qemu-storage-daemon speaks it', ['qemu-storage-daemon'], (
     ]);
   });
 
+  it('in objects and what they throttle', async () => {
+    const group = (given: object): Step['send'] => [
+      'object-add',
+      { 'qom-type': 'throttle-group', id: 'tg', ...given },
+    ];
+    const limits = (given: object) => group({ limits: given });
+    const throttle = (given: object): Step['send'] => [
+      'blockdev-add',
+      { driver: 'throttle', 'node-name': 't', 'throttle-group': 'tg', file: 'a', ...given },
+    ];
+    await expectSameConversation(
+      sends(
+        ['object-add', { 'qom-type': 'foo', id: 'x' }],
+        group({ id: undefined }),
+        group({ id: '0x' }),
+        group({ x: 5 }),
+        group({ 'x-iops-total': -1 }),
+        group({ 'x-bps-total': 1e15 + 1 }),
+        group({ 'x-iops-size': 8, 'x-bps-total': 5 }),
+        limits({ foo: 1 }),
+        limits({ 'iops-total': -1 }),
+        limits({ 'iops-total': 1, 'iops-read': 1 }),
+        limits({ 'bps-total-max': 1, 'bps-write-max': 1 }),
+        limits({ 'iops-total-max': 1 }),
+        limits({ 'iops-total': 10, 'iops-total-max': 1 }),
+        limits({ 'iops-total': 10, 'iops-total-max-length': 10 }),
+        limits({ 'iops-total': 10, 'iops-total-max': 10, 'iops-total-max-length': 0 }),
+        limits({ 'iops-total': 10, 'iops-total-max': 10, 'iops-total-max-length': 1e10 }),
+        limits({ 'bps-total': 1e9, 'bps-total-max': 1e13, 'bps-total-max-length': 1e6 }),
+        limits({ 'iops-size': 10 }),
+        limits({ 'iops-total': 100 }),
+        group({}),
+        ['object-add', { 'qom-type': 'iothread', id: 'tg' }],
+        ['object-add', { 'qom-type': 'iothread', id: 'io0', 'poll-max-ns': 5 }],
+        ['object-add', { 'qom-type': 'iothread', id: 'io1', x: 5 }],
+        file('a'),
+        throttle({ 'throttle-group': 'zz' }),
+        throttle({ 'throttle-group': 'io0' }),
+        throttle({ 'throttle-group': 'zz', file: 'zz' }),
+        throttle({ 'throttle-group': undefined }),
+        throttle({ file: undefined }),
+        throttle({}),
+        ['object-del', { id: 'tg' }],
+        ['object-del', { id: 'zz' }],
+        ['object-del', { id: 'io0' }],
+        ['blockdev-del', { 'node-name': 'a' }],
+        ['blockdev-del', { 'node-name': 't' }],
+        ['object-del', { id: 'tg' }],
+      ),
+    );
+  });
+
   it('in bitmaps', async () => {
     await expectSameConversation([
       ...sends(file('a'), file('b')),

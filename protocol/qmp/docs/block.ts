@@ -16,6 +16,8 @@ export const BLOCK_DOCS = {
         "Cannot find device='n' nor node-name='n'": '`file` names a node that is not there',
         'Could not open "/disk": No such file or directory':
           'the system refused; the sentence names the file and the reason',
+        "Throttle group 'tg' does not exist": 'as it says',
+        'requested x-dirty-bitmap qemu:dirty-bitmap:b not found': 'the server does not have it',
         'setting detect-zeroes to unmap is not allowed without setting discard operation to unmap':
           'as it says',
       },
@@ -70,6 +72,7 @@ export const BLOCK_DOCS = {
         file: 'A regular file.',
         host_device: 'A block device.',
         nbd: 'An export of an NBD server.',
+        throttle: 'Another node within the limits of a throttle group.',
         raw: 'A window on another node, or all of it.',
         'x-memory': 'Memory, zero at first, gone with the node.',
       },
@@ -98,6 +101,17 @@ export const BLOCK_DOCS = {
           about: "Refused (`No TLS credentials with id 'x'`): TLS is not offered.",
           default: 'no TLS',
         },
+        'tls-hostname': {
+          about: 'Name in the certificate of the server; refused without `tls-creds`.',
+          default: 'the host',
+        },
+        'x-dirty-bitmap': {
+          about:
+            'Another metadata context in place of `base:allocation`, such as ' +
+            '`qemu:dirty-bitmap:b`: what is dirty there is then no data in block status.',
+          default: '`base:allocation`',
+        },
+        'throttle-group': 'Id of the group that allows requests.',
         'reconnect-delay': {
           about:
             'Seconds for which requests wait for a lost server before they fail. They are sent ' +

@@ -11,7 +11,7 @@ export const BLOCK_TYPES = {
   BlockdevDiscardOptions: { enum: ['ignore', 'unmap'] },
   BlockdevDetectZeroesOptions: { enum: ['off', 'on', 'unmap'] },
   BlockdevCacheOptions: { struct: { '*direct': 'bool', '*no-flush': 'bool' } },
-  BlockdevDriver: { enum: ['file', 'host_device', 'nbd', 'raw', 'x-memory'] },
+  BlockdevDriver: { enum: ['file', 'host_device', 'nbd', 'raw', 'throttle', 'x-memory'] },
   BlockdevOptions: {
     base: {
       driver: 'BlockdevDriver',
@@ -30,10 +30,13 @@ export const BLOCK_TYPES = {
         server: 'SocketAddress',
         '*export': 'str',
         '*tls-creds': 'str',
+        '*tls-hostname': 'str',
+        '*x-dirty-bitmap': 'str',
         '*reconnect-delay': 'uint32',
         '*open-timeout': 'uint32',
       },
       raw: { file: 'BlockdevRef', '*offset': 'size', '*size': 'size' },
+      throttle: { 'throttle-group': 'str', file: 'BlockdevRef' },
       'x-memory': { size: 'size' },
     },
   },

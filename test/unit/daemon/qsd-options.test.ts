@@ -63,7 +63,7 @@ describe("qemu-storage-daemon's command line", () => {
     [['--chardev', 'socket,id=c,path=/x'], 'only server=on'],
     [['--chardev', 'pty,id=c'], "only the backend 'socket'"],
     [['--chardev', 'socket,id=c,server=on,host=h,port=99999'], 'needs path=PATH'],
-    [['--object', 'secret,id=s'], "Object type 'secret' is not offered"],
+    [['--object', 'secret,id=s'], "'qom-type' does not accept value 'secret'"],
     [['--nbd-server', 'addr.type=inet,addr.host=h'], "Parameter 'addr.port' is missing"],
   ])('refuses %j', (argv, message) => {
     expect(() => planQsd(argv)).toThrow(UsageError);

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import * as wire from '../../../protocol/nbd/constants.ts';
 import { errnoOfError, errorOfErrno } from '../../../protocol/nbd/errors.ts';
 import * as names from '../../../protocol/nbd/names.ts';
-import * as wire from '../../../protocol/nbd/constants.ts';
 import * as transmission from '../../../protocol/nbd/transmission.ts';
 
 const at = 3;

@@ -1,0 +1,115 @@
+import { BlockError } from '../util/errors.ts';
+import type { NodeUse } from './graph.ts';
+import {
+  type BlockFeatures,
+  type BlockLimits,
+  BlockNode,
+  type Completion,
+  type Extent,
+} from './node.ts';
+import type { Direction, ThrottleGroup, ThrottleMember } from './throttle-group.ts';
+
+/**
+ * A node whose requests keep to the limits of a throttle group. Zeroes and discards count as writes
+ * of their length; flushes and questions pass, as in QEMU.
+ */
+export class ThrottleNode extends BlockNode {
+  override readonly driver = 'throttle';
+  readonly #use: NodeUse;
+  #member: ThrottleMember;
+
+  constructor(name: string, use: NodeUse, group: ThrottleGroup) {
+    super(name);
+    this.#use = use;
+    this.#member = group.join();
+  }
+
+  get group(): ThrottleGroup {
+    return this.#member.group;
+  }
+
+  /** Goes on under another group; who waits for the old one goes on at once. */
+  moveTo(group: ThrottleGroup): void {
+    if (group === this.group) return;
+    this.#member.leave();
+    this.#member = group.join();
+  }
+
+  override get child(): BlockNode {
+    return this.#use.node;
+  }
+
+  override get size(): number {
+    return this.child.size;
+  }
+
+  override get readOnly(): boolean {
+    return !this.#use.writable || this.child.readOnly;
+  }
+
+  override get limits(): BlockLimits {
+    return this.child.limits;
+  }
+
+  override get features(): BlockFeatures {
+    return this.child.features;
+  }
+
+  override hurry(): void {
+    this.#member.release();
+    super.hurry();
+  }
+
+  override cancelInFlight(): void {
+    this.#member.cancel(
+      new BlockError(
+        'ECANCELED',
+        `Cannot go on with requests on node "${this.name}": they were cancelled`,
+      ),
+    );
+    this.child.cancelInFlight();
+  }
+
+  /** The child lives on; whoever opened it closes it. */
+  override async close(): Promise<void> {
+    this.#member.leave();
+    this.#use.release();
+  }
+
+  protected override doRead(offset: number, buffer: Buffer): Completion {
+    return this.#throttled('read', buffer.length, () => this.child.read(offset, buffer));
+  }
+
+  protected override doWrite(offset: number, data: Buffer, flags: number): Completion {
+    return this.#throttled('write', data.length, () => this.child.write(offset, data, flags));
+  }
+
+  protected override doWriteZeroes(offset: number, length: number, flags: number): Completion {
+    return this.#throttled('write', length, () => this.child.writeZeroes(offset, length, flags));
+  }
+
+  protected override doDiscard(offset: number, length: number, flags: number): Completion {
+    return this.#throttled('write', length, () => this.child.discard(offset, length, flags));
+  }
+
+  protected override doFlush(): Completion {
+    return this.child.flush();
+  }
+
+  protected override doBlockStatus(
+    offset: number,
+    length: number,
+    extentsMax: number,
+  ): readonly Extent[] | Promise<readonly Extent[]> {
+    return this.child.blockStatus(offset, length, extentsMax);
+  }
+
+  protected override doPrefetch(offset: number, length: number): Completion {
+    return this.child.prefetch(offset, length);
+  }
+
+  #throttled(direction: Direction, bytes: number, request: () => Completion): Completion {
+    const turn = this.#member.admit(direction, bytes);
+    return turn === undefined ? request() : turn.then(request);
+  }
+}
