@@ -40,8 +40,6 @@ export interface NewExport {
 
 interface Held {
   readonly exported: NbdExport;
-  /** The node that was asked for; what the export uses now can be a filter above it. */
-  readonly nodeName: string;
   readonly bitmaps: readonly DirtyBitmap[];
 }
 
@@ -148,7 +146,7 @@ export class NbdService {
         allocationDepth,
         ...(description !== undefined && { description }),
       });
-      this.#held.set(id, { exported, nodeName: node.name, bitmaps });
+      this.#held.set(id, { exported, bitmaps });
     } catch (error) {
       for (const bitmap of bitmaps) bitmap.busy = false;
       use.release();

@@ -1,6 +1,8 @@
 import type { EXPORT_COMMANDS } from '../../../protocol/qmp/schema/exports.ts';
 import type { Arguments } from '../../../protocol/qmp/schema.ts';
 import type { BlockGraph } from '../../block/graph.ts';
+import { MirrorTop } from '../../block/mirror-top.ts';
+import type { BlockNode } from '../../block/node.ts';
 import { fromTextAddress } from '../../net/text-address.ts';
 import { RefusedError } from '../../util/errors.ts';
 import type { Handlers } from '../handlers.ts';
@@ -33,13 +35,18 @@ export function exportCommands(
       nbd.removeExport(id, mode);
     },
     'query-block-exports': () =>
-      nbd.list().map(({ exported, nodeName }) => ({
+      nbd.list().map(({ exported }) => ({
         id: exported.id,
         type: 'nbd',
-        'node-name': nodeName,
+        'node-name': shownNode(exported.node).name,
         'shutting-down': exported.shuttingDown,
       })),
   };
+}
+
+/** The node that clients are on now: a filter that nobody has named is not there to be seen. */
+function shownNode(node: BlockNode): BlockNode {
+  return node instanceof MirrorTop && node.implicit ? shownNode(node.child) : node;
 }
 
 async function startNbdServer(
