@@ -157,6 +157,10 @@ export class NbdNode extends BlockNode {
     return this.#link.watchReconnects(listener);
   }
 
+  override get isLost(): boolean {
+    return this.#link.client === undefined;
+  }
+
   override close(): Promise<void> {
     return this.#link.close();
   }

@@ -161,6 +161,11 @@ export abstract class BlockNode {
     return this.child?.watchReconnects(listener) ?? (() => {});
   }
 
+  /** Whether the disk is gone at the moment, with what it had answered and not flushed. */
+  get isLost(): boolean {
+    return this.child?.isLost ?? false;
+  }
+
   /** Ends the node: nothing may be in flight, nothing may follow. */
   abstract close(): Promise<void>;
 

@@ -366,6 +366,8 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
 
   protected onForceCancel(): void {
     this.#updateMode();
+    // Before the connection is dropped by ourselves: that loses nothing.
+    this.#markIfLost();
     this.#copier.cancel();
     this.#parts.source.hurry();
     this.#parts.target.node.cancelInFlight();
@@ -390,7 +392,14 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
 
   protected abort(): void {
     this.#updateMode();
+    if (!this.forceCancelled) this.#markIfLost();
     this.#dissolve(this.#parts.top.child);
+  }
+
+  /** Nobody waits for a lost target to come back any more: what it never flushed may be gone. */
+  #markIfLost(): void {
+    const { target, top } = this.#parts;
+    if (target.node.isLost) top.markUnflushed();
   }
 
   /** Takes the filter out of the graph in one go; recording is on again before the first write. */

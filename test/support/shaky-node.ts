@@ -19,6 +19,8 @@ export class ShakyNode extends BlockNode {
   readonly log: string[] = [];
   #inFlightAborts = new Set<(error: Error) => void>();
   cancelled = 0;
+  /** Its server is gone. */
+  lost = false;
   #reconnectListeners = new Set<() => void>();
 
   constructor(disk: BlockNode) {
@@ -37,6 +39,10 @@ export class ShakyNode extends BlockNode {
   }
   get features() {
     return { ...this.disk.features, freeStatus: this.statusIsFree };
+  }
+
+  override get isLost(): boolean {
+    return this.lost || this.disk.isLost;
   }
 
   override cancelInFlight(): void {

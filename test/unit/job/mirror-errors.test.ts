@@ -150,6 +150,48 @@ describe("a caller's bitmap after a failure", () => {
     }
   });
 
+  // Every other granule: each is a copy of its own, and one is answered before the next begins.
+  const everyOther: [number, number][] = [0, 2, 4, 6, 8, 10, 12, 14].map((at) => [at * GRANULE, 1]);
+
+  it.each([
+    ['lost', true, 8],
+    ['there', false, 6],
+  ])(
+    'counts what was answered and not flushed when the target is %s',
+    async (_what, lost, left) => {
+      const rig = new MirrorRig({ size: 16 * GRANULE });
+      await rig.source.write(0, pattern(16 * GRANULE, 1));
+      const bitmap = rig.bitmap('b0', everyOther);
+      rig.target.meddle = failing('write', {
+        from: 2,
+        with: () => {
+          rig.target.lost = lost;
+          return eio();
+        },
+      });
+      await rig.mirror({ bitmap: 'b0', bufSize: GRANULE }).ended;
+      expect(bitmap.count).toBe(left * GRANULE);
+    },
+  );
+
+  it.each([
+    ['lost', true, 8],
+    ['there', false, 6],
+  ])('counts it after a forced cancel, too, when the target is %s', async (_what, lost, left) => {
+    const rig = new MirrorRig({ size: 16 * GRANULE });
+    await rig.source.write(0, pattern(16 * GRANULE, 1));
+    const bitmap = rig.bitmap('b0', everyOther);
+    let writes = 0;
+    rig.target.meddle = (verb) =>
+      verb === 'write' && ++writes === 3 ? new Promise(() => {}) : undefined;
+    const job = rig.mirror({ bitmap: 'b0', bufSize: GRANULE });
+    await expect.poll(() => writes).toBe(3);
+    rig.target.lost = lost;
+    job.cancel({ force: true });
+    await job.ended;
+    expect(bitmap.count).toBe(left * GRANULE);
+  });
+
   it('holds it after a forced cancel, too', async () => {
     const rig = new MirrorRig({ size: 64 * GRANULE });
     await rig.source.write(0, pattern(64 * GRANULE, 1));
