@@ -7,6 +7,7 @@ import { CLIENT_LINGER_MS } from '../util/limits.ts';
 import type { Log } from '../util/log.ts';
 import type { NbdExport } from './export.ts';
 import { type Agreement, type NegotiationHost, negotiate } from './negotiation.ts';
+import type { PayloadBudget } from './payload-budget.ts';
 import { Transmission } from './transmission.ts';
 
 /**
@@ -18,6 +19,7 @@ export interface ClientOptions {
   readonly connection: Connection;
   readonly host: NegotiationHost;
   readonly pool: BufferPool;
+  readonly budget: PayloadBudget;
   readonly clock: Clock;
   readonly log: Log;
   /** Infinity for no bound. */
@@ -93,7 +95,7 @@ export class NbdClient {
   }
 
   #transmit(agreement: Agreement): void {
-    const { clock, pool, log } = this.#options;
+    const { clock, pool, budget, log } = this.#options;
     this.#timer?.cancel();
     if (agreement.export.shuttingDown) {
       this.cut();
@@ -106,6 +108,7 @@ export class NbdClient {
       connection: this.#connection,
       agreement,
       pool,
+      budget,
       clock,
       log,
       onFinished: () => this.#sendOff(),

@@ -21,15 +21,19 @@ export interface Slab {
 export class Output {
   readonly #connection: Pick<Connection, 'write'>;
   readonly #pool: BufferPool;
-  readonly #onSent: () => void;
+  readonly #onSent: (bytes: number) => void;
   #slab: Slab | undefined;
   /** Replies in [start, end) of the slab have gathered and were not given to the socket yet. */
   #start = 0;
   #end = 0;
   #unsentBytes = 0;
 
-  /** `onSent` is called whenever the system has taken something. */
-  constructor(connection: Pick<Connection, 'write'>, pool: BufferPool, onSent: () => void) {
+  /** `onSent` is called whenever the system has taken something, with how much. */
+  constructor(
+    connection: Pick<Connection, 'write'>,
+    pool: BufferPool,
+    onSent: (bytes: number) => void,
+  ) {
     this.#connection = connection;
     this.#pool = pool;
     this.#onSent = onSent;
@@ -92,7 +96,7 @@ export class Output {
     this.#connection.write(reply, () => {
       this.#unsentBytes -= reply.length;
       onSent();
-      this.#onSent();
+      this.#onSent(reply.length);
     });
   }
 

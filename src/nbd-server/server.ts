@@ -10,11 +10,13 @@ import {
   NBD_CONNECTIONS_MAX,
   NBD_HANDSHAKE_MS_MAX,
   SERVER_KEPT_BYTES_MAX,
+  SERVER_PAYLOAD_BYTES_MAX,
 } from '../util/limits.ts';
 import type { Log } from '../util/log.ts';
 import { NbdClient } from './client.ts';
 import { type ExportOptions, NbdExport } from './export.ts';
 import type { NegotiationHost } from './negotiation.ts';
+import { PayloadBudget } from './payload-budget.ts';
 
 /**
  * An NBD server: addresses that it listens on, exports that it offers, clients that it serves.
@@ -36,6 +38,7 @@ export class NbdServer {
   readonly #options: NbdServerOptions;
   readonly #log: Log;
   readonly #pool = new BufferPool(SERVER_KEPT_BYTES_MAX);
+  readonly #budget: PayloadBudget;
   readonly #exports = new Map<string, NbdExport>();
   readonly #clients = new Set<NbdClient>();
   readonly #host: NegotiationHost;
@@ -57,6 +60,7 @@ export class NbdServer {
 
   private constructor(options: NbdServerOptions) {
     this.#options = options;
+    this.#budget = new PayloadBudget(options.clock, SERVER_PAYLOAD_BYTES_MAX);
     this.#log = options.log.child({ component: 'nbd-server' });
     const server = this;
     this.#host = {
@@ -165,6 +169,7 @@ export class NbdServer {
       connection,
       host: this.#host,
       pool: this.#pool,
+      budget: this.#budget,
       clock: this.#options.clock,
       log: this.#log.child({ client: connection.peer }),
       handshakeMsMax: this.#options.handshakeMsMax ?? NBD_HANDSHAKE_MS_MAX,

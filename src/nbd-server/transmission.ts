@@ -11,11 +11,15 @@ import {
   CLIENT_TURN_REQUESTS_MAX,
   CLIENT_UNSENT_BYTES_MAX,
   DIRECT_RECEIVE_BYTES_MIN,
+  NBD_PAYLOAD_BYTES_MAX,
   NBD_SWALLOW_BYTES_MAX,
+  PAYLOAD_STALL_BYTES_MIN,
+  PAYLOAD_STALL_MS,
 } from '../util/limits.ts';
 import type { Log } from '../util/log.ts';
 import type { Agreement } from './negotiation.ts';
 import { Output } from './output.ts';
+import type { PayloadBudget, PayloadShare } from './payload-budget.ts';
 import { Replies } from './replies.ts';
 import { payloadBytes, Requests } from './requests.ts';
 import { type Refusal, refusalOf, type Terms } from './validate.ts';
@@ -41,6 +45,7 @@ export interface TransmissionOptions {
   readonly connection: ServedConnection;
   readonly agreement: Agreement;
   readonly pool: BufferPool;
+  readonly budget: PayloadBudget;
   readonly clock: Clock;
   readonly log: Log;
   /** Everything was answered and sent; the connection may be ended. */
@@ -56,6 +61,7 @@ export class Transmission implements ByteSink {
   readonly #output: Output;
   readonly #replies: Replies;
   readonly #requests: Requests;
+  readonly #share: PayloadShare;
   readonly #onFinished: () => void;
 
   #state: State = 'header';
@@ -79,6 +85,9 @@ export class Transmission implements ByteSink {
 
   /** What arrived while a request waited. */
   readonly #held = new ByteQueue();
+  /** Bytes of payloads received in parts, and whole long replies sent, since it was last looked. */
+  #movedBytes = 0;
+  #stallWatch: Timer | undefined;
   #startedThisTurn = 0;
   #turn: Timer | undefined;
   #flushing: Timer | undefined;
@@ -102,7 +111,8 @@ export class Transmission implements ByteSink {
       structured: agreement.structured,
       hasContexts: agreement.contexts.length > 0,
     };
-    this.#output = new Output(connection, pool, () => this.#proceed());
+    this.#output = new Output(connection, pool, (bytes) => this.#onSent(bytes));
+    this.#share = options.budget.share(() => this.#proceed());
     this.#replies = new Replies(this.#output, agreement.structured);
     this.#requests = new Requests({
       export: agreement.export,
@@ -145,6 +155,7 @@ export class Transmission implements ByteSink {
 
   filled(bytes: number): void {
     this.#payloadFilled += bytes;
+    this.#movedBytes += bytes;
     if (this.#payloadFilled < this.#request.length) return;
     this.#startReceivedWrite();
     this.#output.flush();
@@ -169,6 +180,9 @@ export class Transmission implements ByteSink {
     this.#held.clear();
     this.#turn?.cancel();
     this.#flushing?.cancel();
+    this.#stallWatch?.cancel();
+    this.#share.leave();
+    this.#settleShare();
   }
 
   /** Works through `chunk`; returns whether parts of it are still in use. */
@@ -221,11 +235,61 @@ export class Transmission implements ByteSink {
       });
       return false;
     }
+    // A request that is too long is refused, and never held.
+    const bytes = Math.min(payloadBytes(this.#request), NBD_PAYLOAD_BYTES_MAX);
+    if (this.#isBusy(bytes)) {
+      // It is not the budget that this one waits for now: others go first.
+      this.#share.leave();
+      return false;
+    }
+    if (!this.#share.grow(this.#heldBytes + bytes)) return false;
+    if (this.#share.takenBytes > 0) this.#watchForStall();
+    return true;
+  }
+
+  /** The client has as much as one client may have. */
+  #isBusy(bytes: number): boolean {
     const { inFlight, inFlightBytes } = this.#requests;
-    if (this.#output.unsentBytes >= CLIENT_UNSENT_BYTES_MAX) return false;
-    if (inFlight === 0) return true;
-    if (inFlight >= CLIENT_IN_FLIGHT_REQUESTS_MAX) return false;
-    return inFlightBytes + payloadBytes(this.#request) <= CLIENT_IN_FLIGHT_BYTES_MAX;
+    if (this.#output.unsentBytes >= CLIENT_UNSENT_BYTES_MAX) return true;
+    if (inFlight === 0) return false;
+    if (inFlight >= CLIENT_IN_FLIGHT_REQUESTS_MAX) return true;
+    return inFlightBytes + bytes > CLIENT_IN_FLIGHT_BYTES_MAX;
+  }
+
+  /** Payload that is received, worked on, or waits for the client to take it. */
+  get #heldBytes(): number {
+    const { inFlightBytes } = this.#requests;
+    if (this.#state === 'closed') return inFlightBytes;
+    const receivedBytes = this.#payload === undefined ? 0 : this.#request.length;
+    return inFlightBytes + receivedBytes + this.#output.unsentBytes;
+  }
+
+  #settleShare(): void {
+    if (this.#share.takenBytes > 0) this.#share.settle(this.#heldBytes);
+  }
+
+  #watchForStall(): void {
+    this.#stallWatch ??= this.#clock.after(PAYLOAD_STALL_MS, () => this.#lookForStall());
+  }
+
+  /** Nobody may keep from others what he does not use. */
+  #lookForStall(): void {
+    this.#stallWatch = undefined;
+    if (this.#share.takenBytes === 0) return;
+    const waitsForClient = this.#state === 'payload' || this.#output.unsentBytes > 0;
+    const stalls = waitsForClient && this.#movedBytes < PAYLOAD_STALL_BYTES_MIN;
+    if (stalls && this.#share.isWanted) {
+      this.#cut(`it holds ${this.#share.takenBytes} bytes of payload still, and others wait`);
+      return;
+    }
+    this.#movedBytes = 0;
+    this.#watchForStall();
+  }
+
+  #onSent(bytes: number): void {
+    this.#movedBytes += bytes;
+    this.#settleShare();
+    this.#proceed();
   }
 
   /** Starts the request whose payload, if it has one, begins at `at`; returns where to go on. */
@@ -239,16 +303,19 @@ export class Transmission implements ByteSink {
     if (type !== NBD_CMD_WRITE) {
       if (refusal === undefined) this.#requests.start(request);
       else this.#requests.refuse(request, refusal);
+      this.#settleShare();
       return at;
     }
     if (refusal !== undefined) {
       this.#startSwallowing(refusal);
+      this.#settleShare();
       return at;
     }
     if (chunk.length - at >= length && (length === 0 || !this.#writesTakeTime)) {
       const payload = chunk.subarray(at, at + length);
       this.#writesTakeTime = this.#requests.write(request, payload);
       if (this.#writesTakeTime) this.#kept = true;
+      this.#settleShare();
       return at + length;
     }
     this.#payload = this.#pool.take(length);
@@ -261,6 +328,7 @@ export class Transmission implements ByteSink {
     const missing = this.#request.length - this.#payloadFilled;
     const taken = chunk.copy(this.#payload!, this.#payloadFilled, at, at + missing);
     this.#payloadFilled += taken;
+    this.#movedBytes += taken;
     if (taken === missing) this.#startReceivedWrite();
     return at + taken;
   }
@@ -271,6 +339,7 @@ export class Transmission implements ByteSink {
     this.#state = 'header';
     const data = pooled.subarray(0, this.#request.length);
     this.#writesTakeTime = this.#requests.write(this.#request, data, pooled);
+    this.#settleShare();
   }
 
   /** The payload of a refused WRITE comes all the same; without it the stream is out of step. */
@@ -315,6 +384,7 @@ export class Transmission implements ByteSink {
 
   /** A request that took its time has been answered: its reply waits for others of its turn. */
   #answered(): void {
+    this.#settleShare();
     if (this.#requests.inFlight === 0) {
       this.#output.flush();
     } else {

@@ -15,6 +15,19 @@ export const NBD_PAYLOAD_BYTES_MAX = 64 * MiB;
  * it.
  */
 export const CLIENT_IN_FLIGHT_BYTES_MAX = 64 * MiB;
+/** Payload that a client may hold without asking for a part of the server's budget. */
+export const CLIENT_OWN_PAYLOAD_BYTES = 1 * MiB;
+/**
+ * Payload that all clients of a server may hold beyond that. More than any one of them can use, or
+ * a request could wait for ever.
+ */
+export const SERVER_PAYLOAD_BYTES_MAX = 256 * MiB;
+/**
+ * Whoever holds a part of the budget for which others wait has this long to finish a transfer, or
+ * to send at least `PAYLOAD_STALL_BYTES_MIN` of one: 64 MiB take 1.1 MiB/s.
+ */
+export const PAYLOAD_STALL_MS = 60_000;
+export const PAYLOAD_STALL_BYTES_MIN = 64 * KiB;
 /** Requests that one client may have in flight before we stop reading from it. */
 export const CLIENT_IN_FLIGHT_REQUESTS_MAX = 128;
 /** Replies that wait for a client which does not read, before we stop serving it. */

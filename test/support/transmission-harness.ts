@@ -1,10 +1,11 @@
 import { BlockGraph } from '../../src/block/graph.ts';
 import { MemoryNode } from '../../src/block/memory-node.ts';
 import { NbdExport } from '../../src/nbd-server/export.ts';
+import { PayloadBudget } from '../../src/nbd-server/payload-budget.ts';
 import { Transmission } from '../../src/nbd-server/transmission.ts';
 import { BufferPool } from '../../src/util/buffer-pool.ts';
-import { systemClock } from '../../src/util/clock.ts';
-import { MiB } from '../../src/util/limits.ts';
+import { type Clock, systemClock } from '../../src/util/clock.ts';
+import { MiB, SERVER_PAYLOAD_BYTES_MAX } from '../../src/util/limits.ts';
 import { silentLog } from '../../src/util/log.ts';
 import { ShakyNode } from './shaky-node.ts';
 
@@ -32,7 +33,13 @@ export class TransmissionHarness {
   #waiting: (() => void)[] = [];
   readonly #sent: Buffer[] = [];
 
-  constructor(size: number, isSlow: () => boolean) {
+  constructor(
+    size: number,
+    isSlow: () => boolean,
+    shared: { clock?: Clock; budget?: PayloadBudget } = {},
+  ) {
+    const { clock = systemClock, budget = new PayloadBudget(clock, SERVER_PAYLOAD_BYTES_MAX) } =
+      shared;
     this.disk = new MemoryNode('disk', { size });
     this.node = new ShakyNode(this.disk);
     this.node.meddle = () =>
@@ -66,7 +73,8 @@ export class TransmissionHarness {
         contexts: [],
       },
       pool: new SpoilingPool(4 * MiB),
-      clock: systemClock,
+      budget,
+      clock,
       log: silentLog,
       onFinished: () => {
         this.finished = true;
