@@ -29,8 +29,8 @@ export interface DirtyRun {
 export class DirtyBitmap {
   /** Undefined for a job's private bitmap. */
   readonly name: string | undefined;
-  /** Length of the disk in bytes. */
-  readonly size: number;
+  /** Length of the disk in bytes; changes with `resize`. */
+  size: number;
   /** Bytes that one bit stands for: a power of two. */
   readonly granularity: number;
   /** The node records writes in this bitmap. Change it through `BlockNode.setRecording`. */
@@ -40,7 +40,7 @@ export class DirtyBitmap {
   inconsistent = false;
   readOnly = false;
 
-  readonly #granules: number;
+  #granules: number;
   readonly #pages: (Page | undefined)[];
   #dirtyGranules = 0;
   /** The last page that became empty: a mirror that keeps up sets and clears the same few bits. */
@@ -102,6 +102,17 @@ export class DirtyBitmap {
   clear(): void {
     this.#pages.fill(undefined);
     this.#dirtyGranules = 0;
+  }
+
+  /** Follows its disk: what is new is clean, what is gone is forgotten. */
+  resize(size: number): void {
+    const granules = Math.ceil(size / this.granularity);
+    if (granules < this.#granules) this.#fill(granules, this.#granules, false);
+    const before = this.#pages.length;
+    this.#pages.length = Math.ceil(granules / PAGE_BITS);
+    if (this.#pages.length > before) this.#pages.fill(undefined, before);
+    this.#granules = granules;
+    this.size = size;
   }
 
   /** Whether the granule that holds this byte is dirty. */

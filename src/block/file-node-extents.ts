@@ -15,7 +15,7 @@ interface Known {
 export class FileExtents {
   readonly #syscalls: Syscalls;
   readonly #fd: number;
-  readonly #size: number;
+  #size: number;
   #known: Known | undefined;
 
   constructor(syscalls: Syscalls, fd: number, size: number) {
@@ -34,6 +34,11 @@ export class FileExtents {
       at = stop;
     }
     return extents;
+  }
+
+  resize(size: number): void {
+    this.#size = size;
+    this.#known = undefined;
   }
 
   /** Something in the range has changed, or may have. */

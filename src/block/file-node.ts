@@ -1,7 +1,8 @@
 import fs from 'node:fs';
-import { syncInPool } from '../sys/pool-io.ts';
+import { syncInPool, truncateInPool } from '../sys/pool-io.ts';
 import type { Syscalls } from '../sys/syscalls.ts';
 import type { Clock } from '../util/clock.ts';
+import { BlockError, RefusedError } from '../util/errors.ts';
 import { KiB, MiB } from '../util/limits.ts';
 import type { Log } from '../util/log.ts';
 import { AlignedAccess } from './aligned.ts';
@@ -47,7 +48,7 @@ export interface FileNodeOptions {
 
 export class FileNode extends BlockNode {
   override readonly driver: 'file' | 'host_device';
-  override readonly size: number;
+  override size: number;
   override readonly readOnly: boolean;
   override readonly limits: BlockLimits;
   readonly filename: string;
@@ -102,6 +103,14 @@ export class FileNode extends BlockNode {
       fastZero: this.#disk.zeroesAreCheap,
       freeStatus: true,
     };
+  }
+
+  override async resize(size: number): Promise<void> {
+    if (this.readOnly) throw new RefusedError('Image is read-only');
+    if (this.driver === 'host_device') this.#checkDeviceSize(size);
+    else await this.#truncate(size);
+    this.size = size;
+    this.#extents.resize(size);
   }
 
   override async close(): Promise<void> {
@@ -170,6 +179,27 @@ export class FileNode extends BlockNode {
   protected override doPrefetch(offset: number, length: number): Completion {
     if (this.#options.cache.direct) return;
     return this.#options.syscalls.willNeed(this.#fd, offset, length);
+  }
+
+  async #truncate(size: number): Promise<void> {
+    if (size % this.limits.requestAlignment !== 0) {
+      const block = this.limits.requestAlignment;
+      throw new BlockError(
+        'EINVAL',
+        `Cannot resize node "${this.name}": past the page cache ${size} bytes must be a multiple ` +
+          `of ${block}`,
+      );
+    }
+    await truncateInPool(this.#fd, size).catch((error: unknown) => {
+      throw this.fail(error, 'resize');
+    });
+  }
+
+  /** The size of a device is not ours to change: it can only be taken note of. */
+  #checkDeviceSize(size: number): void {
+    const actual = this.#options.syscalls.deviceGeometry(this.#fd).size;
+    if (size > actual) throw new RefusedError('Cannot grow device files');
+    if (size < actual) throw new RefusedError('Cannot resize device files');
   }
 
   #mustBeDurable(flags: number): boolean {

@@ -106,6 +106,14 @@ export class BlockGraph {
     return [...this.#uses].filter((use) => use.node === node);
   }
 
+  /** The nodes that stand on this one; of a node that is being opened the use alone is known. */
+  parentsOf(node: BlockNode): readonly BlockNode[] {
+    return this.usersOf(node).flatMap(({ user }) => {
+      const parent = user.startsWith('node ') ? this.find(user.slice('node '.length)) : undefined;
+      return parent === undefined ? [] : [parent];
+    });
+  }
+
   /** Puts `filter`, whose child is `below`, between `below` and everybody who used it. */
   insertFilter(filter: BlockNode, below: BlockNode): void {
     assert(filter.child === below, 'the filter sits on the node');

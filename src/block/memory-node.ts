@@ -1,4 +1,5 @@
 import { DirtyBitmap } from '../bitmap/dirty-bitmap.ts';
+import { RefusedError } from '../util/errors.ts';
 import { KiB, MiB } from '../util/limits.ts';
 import { BlockNode, type Extent, ZERO_MAY_UNMAP } from './node.ts';
 
@@ -11,7 +12,7 @@ const PAGE_BYTES = 64 * KiB;
 
 export class MemoryNode extends BlockNode {
   override readonly driver = 'memory';
-  override readonly size: number;
+  override size: number;
   override readonly readOnly: boolean;
   override readonly limits = {
     requestAlignment: 1,
@@ -28,6 +29,14 @@ export class MemoryNode extends BlockNode {
     this.size = options.size;
     this.readOnly = options.readOnly ?? false;
     this.#allocated = new DirtyBitmap({ size: options.size, granularity: PAGE_BYTES });
+  }
+
+  override async resize(size: number): Promise<void> {
+    if (this.readOnly) throw new RefusedError('Image is read-only');
+    // The rest of the last page as well: it would come back when the disk grows again.
+    if (size < this.size) this.#zero(size, this.size - size, true);
+    this.#allocated.resize(size);
+    this.size = size;
   }
 
   override async close(): Promise<void> {

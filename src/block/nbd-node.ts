@@ -9,7 +9,7 @@ import type { Abilities, Agreement } from '../nbd-client/negotiate.ts';
 import type { BusyPoll } from '../net/busy-poll.ts';
 import type { Syscalls } from '../sys/syscalls.ts';
 import type { Clock } from '../util/clock.ts';
-import { BlockError } from '../util/errors.ts';
+import { BlockError, RefusedError } from '../util/errors.ts';
 import {
   KiB,
   MiB,
@@ -151,6 +151,12 @@ export class NbdNode extends BlockNode {
     );
     this.#blocks.cancelWaiting(reason);
     this.#link.cancelInFlight(reason);
+  }
+
+  override async resize(size: number): Promise<void> {
+    if (size === this.size) return;
+    const what = size > this.size ? 'grow' : 'resize';
+    throw new RefusedError(`Cannot ${what} NBD nodes`);
   }
 
   override watchReconnects(listener: () => void): () => void {

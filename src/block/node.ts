@@ -1,7 +1,7 @@
 import { BitmapSet } from '../bitmap/bitmap-set.ts';
 import type { DirtyBitmap } from '../bitmap/dirty-bitmap.ts';
 import { assert } from '../util/assert.ts';
-import { asBlockError, BlockError } from '../util/errors.ts';
+import { asBlockError, BlockError, RefusedError } from '../util/errors.ts';
 
 /**
  * A vertex of the block graph: a disk, or a filter above one. Every kind of disk has this shape.
@@ -164,6 +164,19 @@ export abstract class BlockNode {
   /** Whether the disk is gone at the moment, with what it had answered and not flushed. */
   get isLost(): boolean {
     return this.child?.isLost ?? false;
+  }
+
+  /**
+   * Makes the disk shorter or longer, new bytes reading as zeroes; rejects when this kind cannot.
+   * For `resizeNode`, which sees to it that nobody uses the disk and that bitmaps follow.
+   */
+  async resize(_size: number): Promise<void> {
+    throw new RefusedError('Image format driver does not support resize');
+  }
+
+  /** The size has changed: bitmaps cover the node again. */
+  fitBitmaps(): void {
+    for (const bitmap of this.bitmaps) if (bitmap.size !== this.size) bitmap.resize(this.size);
   }
 
   /** Ends the node: nothing may be in flight, nothing may follow. */

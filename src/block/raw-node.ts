@@ -1,4 +1,4 @@
-import { BlockError } from '../util/errors.ts';
+import { BlockError, RefusedError } from '../util/errors.ts';
 import type { NodeUse } from './graph.ts';
 import {
   type BlockFeatures,
@@ -11,9 +11,10 @@ import {
 /** A window onto another node: a partition, or a disk behind a header. */
 export class RawNode extends BlockNode {
   override readonly driver = 'raw';
-  override readonly size: number;
   /** Where the window begins in the child, in bytes. */
   readonly offset: number;
+  /** Undefined for a window that ends with the child. */
+  readonly #fixedSize: number | undefined;
   readonly #use: NodeUse;
 
   /** Without `size` the window ends with the child. Throws a `BlockError` when it would not fit. */
@@ -29,7 +30,24 @@ export class RawNode extends BlockNode {
     }
     this.#use = use;
     this.offset = offset;
-    this.size = size;
+    this.#fixedSize = window.size;
+  }
+
+  override get size(): number {
+    return this.#fixedSize ?? this.child.size - this.offset;
+  }
+
+  /** As long as its child, whatever becomes of that. */
+  get isWhole(): boolean {
+    return this.offset === 0 && this.#fixedSize === undefined;
+  }
+
+  override async resize(size: number): Promise<void> {
+    if (this.#fixedSize !== undefined) {
+      throw new RefusedError('Cannot resize fixed-size raw disks');
+    }
+    if (this.readOnly) throw new RefusedError('Image is read-only');
+    await this.child.resize(this.offset + size);
   }
 
   override get child(): BlockNode {

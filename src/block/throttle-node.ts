@@ -1,4 +1,4 @@
-import { BlockError } from '../util/errors.ts';
+import { BlockError, RefusedError } from '../util/errors.ts';
 import type { NodeUse } from './graph.ts';
 import {
   type BlockFeatures,
@@ -53,6 +53,11 @@ export class ThrottleNode extends BlockNode {
 
   override get features(): BlockFeatures {
     return this.child.features;
+  }
+
+  override async resize(size: number): Promise<void> {
+    if (this.readOnly) throw new RefusedError('Image is read-only');
+    await this.child.resize(size);
   }
 
   override hurry(): void {

@@ -24,6 +24,13 @@ export function readWhole(fd: number, buffer: Buffer, offset: number): Promise<v
   });
 }
 
+/** Cuts the file off, or lengthens it by a hole. */
+export function truncateInPool(fd: number, size: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    fs.ftruncate(fd, size, (error) => (error === null ? resolve() : reject(error)));
+  });
+}
+
 /** Writes all of `data`. */
 export function writeInPool(fd: number, data: Buffer, offset: number): Promise<void> {
   return new Promise((resolve, reject) => {

@@ -226,6 +226,36 @@ describePeers('QMP as qemu-storage-daemon speaks it', ['qemu-storage-daemon'], (
     );
   });
 
+  it('in resizing', async () => {
+    const resize = (given: object): Step['send'] => ['block_resize', given];
+    const of = (name: string, size: number) => resize({ 'node-name': name, size });
+    await expectSameConversation([
+      ...sends(file('a'), file('b', { 'read-only': true })),
+      bitmap('add', {}),
+      ...sends(
+        of('zz', 1 << 20),
+        resize({ size: 1 << 20 }),
+        resize({ device: 'a', size: 1 << 20 }),
+        of('a', -1),
+        resize({ 'node-name': 'a' }),
+        of('b', 2 << 20),
+        of('a', 2 << 20),
+        ['query-named-block-nodes'],
+        of('a', 1 << 19),
+        ['query-named-block-nodes'],
+        ['blockdev-add', { driver: 'raw', 'node-name': 'r', file: 'a' }],
+        of('r', 3 << 20),
+        ['query-named-block-nodes'],
+        ['blockdev-del', { 'node-name': 'r' }],
+        ['blockdev-add', { driver: 'raw', 'node-name': 'r', file: 'a', size: 1 << 20 }],
+        of('r', 3 << 20),
+        ['nbd-server-start', { addr: { type: 'unix', data: { path: '$D/nbd' } } }],
+        ['block-export-add', { type: 'nbd', id: 'e0', 'node-name': 'a' }],
+        of('a', 1 << 20),
+      ),
+    ]);
+  });
+
   it('in bitmaps', async () => {
     await expectSameConversation([
       ...sends(file('a'), file('b')),

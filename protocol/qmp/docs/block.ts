@@ -34,6 +34,32 @@ export const BLOCK_DOCS = {
         'Block device n is in use': 'another node is on top of it',
       },
     },
+    block_resize: {
+      about:
+        'Makes a disk longer or shorter, with all nodes on it. New bytes read as zeroes and are ' +
+        'clean in bitmaps. A block device that has changed by itself is taken note of.',
+      members: {
+        device: { about: 'Disk of a guest, of which there is none.', default: 'nothing' },
+        'node-name': { about: 'Name of the node.', default: 'refused' },
+        size: 'New size in bytes.',
+      },
+      errors: {
+        "Cannot find device='' nor node-name='n'": 'there is no such node',
+        "Parameter 'size' expects a >0 size": 'it is negative',
+        "Device 'n' is in use": 'a mirror reads or writes the disk',
+        "Permission conflict on node 'n': permissions 'resize' are both required by ...":
+          'an export shows the disk',
+        "Bitmap 'b' is currently in use by another operation and cannot be used": 'as it says',
+        "Node 'r' is a window on the disk, which cannot shrink":
+          'a `raw` node with `offset` or `size` stands on the disk',
+        'Image is read-only': 'the node cannot be written to',
+        'Cannot resize fixed-size raw disks': 'a `raw` node with `size`',
+        'Cannot grow NBD nodes': "the size is the server's",
+        'Cannot resize NBD nodes': 'the same, when it would be shorter',
+        'Cannot grow device files': 'the device is not that long',
+        'Cannot resize device files': 'the device is longer',
+      },
+    },
     'query-named-block-nodes': {
       about: 'All nodes with their bitmaps, the youngest first.',
       members: {

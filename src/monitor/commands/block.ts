@@ -1,6 +1,8 @@
 import type { BLOCK_COMMANDS } from '../../../protocol/qmp/schema/block.ts';
 import type { BlockGraph } from '../../block/graph.ts';
 import type { NodeStore } from '../../block/node-store.ts';
+import { resizeNode } from '../../block/resize-node.ts';
+import { RefusedError } from '../../util/errors.ts';
 import type { Handlers } from '../handlers.ts';
 import { describeNode } from '../node-info.ts';
 
@@ -16,6 +18,16 @@ export function blockCommands(
     },
     'blockdev-del': async (given) => {
       await nodes.remove(given['node-name']);
+      return undefined;
+    },
+    // Without a guest there is no device: the name is looked for among nodes alone.
+    block_resize: async ({ device = '', 'node-name': name = '', size }) => {
+      const node = graph.find(name);
+      if (node === undefined) {
+        throw new RefusedError(`Cannot find device='${device}' nor node-name='${name}'`);
+      }
+      if (size < 0) throw new RefusedError("Parameter 'size' expects a >0 size");
+      await resizeNode(graph, node, size);
       return undefined;
     },
     'query-named-block-nodes': () =>
