@@ -126,12 +126,13 @@ export async function startNbdServer(options: NbdServerOptions): Promise<NbdPeer
  */
 export async function startQsd(
   args: readonly string[],
+  program = 'qemu-storage-daemon',
 ): Promise<{ process: RunningProcess; qmp: string }> {
   const directory = await tempDir();
   const [qmp, pidFile] = [join(directory, 'qmp.sock'), join(directory, 'pid')];
   const chardev = `socket,id=qmp,path=${qmp},server=on,wait=off`;
   const process = await startProcess(
-    'qemu-storage-daemon',
+    program,
     [...args, '--chardev', chardev, '--monitor', 'chardev=qmp', '--pidfile', pidFile],
     { readyFile: pidFile },
   );
