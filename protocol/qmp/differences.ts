@@ -72,7 +72,7 @@ export const DIFFERENCES = {
   'parts-of-granules': {
     what: 'what a small write sends',
     qemu: 'its whole granule',
-    ours: 'the 4 KiB parts that were written; at a low speed limit, part after part too',
+    ours: 'the 4 KiB parts that were written; below a low speed limit likewise',
     why:
       'Less on the link. `count`, `len` and `offset` still speak in granules: `offset` moves when ' +
       'a granule is whole.',
