@@ -74,8 +74,8 @@ export const DIFFERENCES = {
     qemu: 'its whole granule',
     ours: 'the 4 KiB parts that were written; below a low speed limit likewise',
     why:
-      'Less on the link. `count`, `len` and `offset` still speak in granules: `offset` moves when ' +
-      'a granule is whole.',
+      'Less on the link. `count`, `len` and `offset` still speak in granules: `offset` moves ' +
+      'when a granule is whole.',
     shownBy: [MODES, 'sends 4 KiB for a 4 KiB write in background mode'],
   },
   convergence: {
