@@ -51,8 +51,9 @@ export class ThrottleNode extends BlockNode {
     return this.child.limits;
   }
 
+  /** A read whose holes were asked for beforehand would take less than it counts for. */
   override get features(): BlockFeatures {
-    return this.child.features;
+    return { ...this.child.features, freeStatus: false };
   }
 
   override async resize(size: number): Promise<void> {

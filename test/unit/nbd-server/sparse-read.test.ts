@@ -1,10 +1,15 @@
 import { describe, expect, it } from 'vitest';
 import * as wire from '../../../protocol/nbd/constants.ts';
+import { BlockGraph } from '../../../src/block/graph.ts';
 import { MemoryNode } from '../../../src/block/memory-node.ts';
+import { ThrottleGroup } from '../../../src/block/throttle-group.ts';
+import { ThrottleNode } from '../../../src/block/throttle-node.ts';
 import { BlockError } from '../../../src/util/errors.ts';
 import { KiB, MiB, SPARSE_READ_BYTES_MIN } from '../../../src/util/limits.ts';
+import { FakeClock } from '../../support/fake-clock.ts';
 import { pattern } from '../../support/mirror-rig.ts';
 import { type NbdRig, startNbdRig } from '../../support/nbd-rig.ts';
+import { pause } from '../../support/process.ts';
 import type { RawNbdClient, Reply } from '../../support/raw-nbd-client.ts';
 import { ShakyNode } from '../../support/shaky-node.ts';
 
@@ -103,6 +108,26 @@ describe('a long READ of a disk that knows its holes', () => {
     expect(slowReadEnded).toBe(true);
     node.meddle = () => {};
     expect((await read(client, 0, 4 * MiB)).chunks).toHaveLength(5);
+  });
+});
+
+describe('a throttled disk', () => {
+  it('counts a long READ of holes as one READ of its length', async () => {
+    const graph = new BlockGraph();
+    const disk = new MemoryNode('below', { size: 4 * MiB });
+    const group = new ThrottleGroup('tg', { 'bps-read': 1 * MiB }, new FakeClock());
+    const use = graph.use(disk, 'node disk', { writable: true });
+    const rig = await startNbdRig({ node: new ThrottleNode('disk', use, group) });
+    const client = await structured(rig);
+    await read(client, 0, 1 * MiB);
+    let answered = false;
+    const second = read(client, 1 * MiB, 1 * MiB).then(() => {
+      answered = true;
+    });
+    await pause(30);
+    expect(answered).toBe(false);
+    rig.node.hurry();
+    await second;
   });
 });
 
