@@ -59,7 +59,7 @@ describe('a server that can do everything', () => {
       'CACHE 0+512',
       'FLUSH 0+0',
     ]);
-    expect(node.features).toEqual({ discard: true, fastZero: true });
+    expect(node.features).toEqual({ discard: true, fastZero: true, freeStatus: false });
   });
 });
 
