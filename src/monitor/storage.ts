@@ -41,12 +41,12 @@ export class Storage {
     const stopped = this.nbd.server === undefined ? undefined : this.nbd.stop();
     // Nobody waits for a limit that protects work which has ended.
     for (const node of this.graph.nodes()) node.hurry();
-    // A client's write can wait for a target that only a cancelled job lets go of.
-    await this.jobs.cancelAll();
     // A disk that hangs must not keep the process: whoever waits for it has waited enough then.
     const grace = this.clock.after(CLOSE_GRACE_MS, () => {
       for (const node of this.graph.nodes()) node.cancelInFlight();
     });
+    // A client's write can wait for a target that only a cancelled job lets go of.
+    await this.jobs.cancelAll();
     await stopped;
     grace.cancel();
     await this.nodes.closeAll();
