@@ -74,9 +74,8 @@ describe('a write-blocking mirror', () => {
     const before = new Promise<void>((resolve) => {
       letGo = resolve;
     });
-    rig.source.meddle = (verb, { offset }) => {
-      if (verb === 'write' && offset === 0) return before;
-    };
+    rig.source.meddle = (verb, { offset }) =>
+      verb === 'write' && offset === 0 ? before : undefined;
     // This one began below the filter: the job waits for its end before it does anything.
     const early = rig.client.node.write(0, pattern(GRANULE, 2));
     await mirror();

@@ -14,7 +14,7 @@ it('progresses while clients saturate a throttled source', async () => {
   await rig.source.write(0, pattern(4 * MiB, 1));
   let queue = Promise.resolve();
   rig.source.meddle = (verb) => {
-    if (verb === 'status') return;
+    if (verb === 'status') return undefined;
     queue = queue.then(() => new Promise((resolve) => setTimeout(resolve, REQUEST_MS)));
     return queue;
   };
