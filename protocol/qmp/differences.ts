@@ -56,6 +56,12 @@ export const DIFFERENCES = {
     ours: 'any value',
     why: 'A program that reads the answer knows its shape before it asks.',
   },
+  'job-types': {
+    what: 'kinds of jobs and nodes',
+    qemu: 'commit, stream, backup; image formats and their backing files',
+    ours: 'mirror; raw disks',
+    why: 'What is not there is refused as a value that is not known.',
+  },
   'job-that-never-was': {
     what: 'a mirror that is refused because its target cannot be written to',
     qemu: 'tells of a job (`created`, `null`), then refuses',

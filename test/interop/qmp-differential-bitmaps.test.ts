@@ -1,0 +1,127 @@
+import { describe, it } from 'vitest';
+import { describePeers } from '../support/peers.ts';
+import { expectSameConversation, type Step } from '../support/qmp-differential.ts';
+import { newestQsd } from '../support/qsd.ts';
+
+/** Bitmaps that hold something, and jobs that change, beside qemu-storage-daemon. */
+const send = (...message: [command: string, given?: object]): Step => ({ send: message });
+const nodes: readonly Step[] = ['a', 'b'].map((name) =>
+  send('blockdev-add', { driver: 'file', 'node-name': name, filename: `$D/${name}.img` }),
+);
+const on = (name: string, node = 'b') => ({ node, name });
+const sha256 = (name: string) => send('x-debug-block-dirty-bitmap-sha256', on(name));
+const act = (type: string, data: object) => ({ type: `block-dirty-bitmap-${type}`, data });
+const mirror = { 'job-id': 'm0', device: 'a', target: 'b', sync: 'full' };
+const gone: Step['until'] = ['JOB_STATUS_CHANGE', { id: 'm0', status: 'null' }];
+
+/** Two bitmaps on the target of a mirror, which has dirtied `full`; `clean` was there later. */
+const dirtied: readonly Step[] = [
+  ...nodes,
+  send('block-dirty-bitmap-add', { ...on('full'), granularity: 4096 }),
+  { ...send('blockdev-mirror', mirror), until: ['BLOCK_JOB_READY', { device: 'm0' }] },
+  { ...send('job-cancel', { id: 'm0' }), until: gone },
+  send('block-dirty-bitmap-add', on('clean')),
+  sha256('full'),
+];
+
+describePeers('bitmaps that hold something, as in QEMU,', ['qemu-storage-daemon'], () => {
+  it.each([
+    act('clear', on('full')),
+    act('disable', on('full')),
+    act('remove', on('full')),
+    act('add', { ...on('new'), granularity: 512 }),
+    act('merge', { node: 'b', target: 'clean', bitmaps: ['full'] }),
+    act('merge', { node: 'b', target: 'full', bitmaps: ['clean', { node: 'b', name: 'full' }] }),
+  ])('in a transaction that fails after $type, and in one that does not', async (action) => {
+    const actions = [action, act('enable', on('clean'))];
+    await expectSameConversation([
+      ...dirtied,
+      send('transaction', { actions: [...actions, { type: 'abort', data: {} }] }),
+      send('query-named-block-nodes'),
+      sha256('full'),
+      sha256('clean'),
+      send('transaction', { actions: [...actions, act('clear', on('zz'))] }),
+      send('query-named-block-nodes'),
+      send('transaction', { actions }),
+      send('query-named-block-nodes'),
+      sha256('full'),
+      sha256('clean'),
+      sha256('new'),
+    ]);
+  });
+
+  it('in merges of different sizes', async () => {
+    await expectSameConversation([
+      ...dirtied,
+      send('blockdev-add', { driver: 'raw', 'node-name': 'r', file: 'a', size: 65536 }),
+      send('block-dirty-bitmap-add', on('small', 'r')),
+      send('block-dirty-bitmap-merge', { node: 'b', target: 'full', bitmaps: [on('small', 'r')] }),
+      send('block-dirty-bitmap-merge', { node: 'r', target: 'small', bitmaps: [on('full')] }),
+      send('block-dirty-bitmap-merge', { node: 'b', target: 'clean', bitmaps: ['full', 'full'] }),
+      sha256('clean'),
+      send('blockdev-del', { 'node-name': 'r' }),
+    ]);
+  });
+});
+
+const noCommit = {
+  error: { class: 'GenericError', desc: "Parameter 'type' does not accept value 'commit'" },
+};
+const RECENT = newestQsd();
+
+const IS_RECENT = RECENT !== 'qemu-storage-daemon';
+
+describe.skipIf(!IS_RECENT)('what newer QEMUs alone have, or say in other words', () => {
+  it('block-job-change', async () => {
+    const change = (given: object) =>
+      send('block-job-change', {
+        id: 'm0',
+        type: 'mirror',
+        'copy-mode': 'write-blocking',
+        ...given,
+      });
+    await expectSameConversation(
+      [
+        ...nodes,
+        change({}),
+        { ...send('blockdev-mirror', mirror), until: ['BLOCK_JOB_READY', { device: 'm0' }] },
+        { ...change({ type: 'commit' }), differs: { row: 'job-types', ours: noCommit } },
+        change({ 'copy-mode': 'background' }),
+        change({}),
+        change({}),
+        change({ 'copy-mode': 'background' }),
+        change({ 'copy-mode': 'none' }),
+        { ...send('job-complete', { id: 'm0' }), until: gone },
+        change({}),
+      ],
+      { program: RECENT },
+    );
+  });
+
+  it('completion-mode grouped', async () => {
+    const grouped = (actions: readonly object[]) =>
+      send('transaction', { actions, properties: { 'completion-mode': 'grouped' } });
+    await expectSameConversation(
+      [
+        ...dirtied,
+        grouped([]),
+        grouped([act('clear', on('full'))]),
+        grouped([{ type: 'abort', data: {} }]),
+        sha256('full'),
+      ],
+      { program: RECENT },
+    );
+  });
+
+  it('handshake-max-seconds', async () => {
+    const addr = { type: 'unix', data: { path: '$D/nbd' } };
+    await expectSameConversation(
+      [
+        send('nbd-server-start', { addr, 'handshake-max-seconds': 'x' }),
+        send('nbd-server-start', { addr, 'handshake-max-seconds': 5 }),
+        send('nbd-server-stop'),
+      ],
+      { program: RECENT },
+    );
+  });
+});
