@@ -75,6 +75,13 @@ export const DIFFERENCES = {
     why: 'The client waits for the slower side, not for the sum.',
     shownBy: [MODES, 'is on its way to the target before this thread writes to the source'],
   },
+  trim: {
+    what: "a client's trim while a mirror runs",
+    qemu: 'is dropped at the filter',
+    ours: 'passes it; the target then gets what the source reads as',
+    why: 'Space comes back as it does without a mirror.',
+    shownBy: ['test/iotests/132-discard.test.ts', 'after READY'],
+  },
   'parts-of-granules': {
     what: 'what a small write sends',
     qemu: 'its whole granule',
