@@ -248,14 +248,14 @@ const ENDS: readonly End[] = [
   {
     how: 'is ended by quit before READY',
     given: { speed: 1 },
-    act: (rig) => rig.monitor.storage.jobs.cancelAll(),
+    act: (rig) => rig.monitor.storage.close(),
     event: 'BLOCK_JOB_CANCELLED',
   },
   {
     how: 'is ended by quit after READY',
     act: async (rig) => {
       await ready(rig);
-      await rig.monitor.storage.jobs.cancelAll();
+      await rig.monitor.storage.close();
     },
     event: 'BLOCK_JOB_CANCELLED',
   },

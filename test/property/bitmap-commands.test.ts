@@ -196,6 +196,12 @@ const action: fc.Arbitrary<Action> = fc.oneof(
   { weight: 1, arbitrary: actionOf('block-dirty-bitmap-enable') },
   { weight: 1, arbitrary: actionOf('block-dirty-bitmap-disable') },
 );
+/** So that most commands find something. */
+const BEGINNING: Step[] = [
+  { node: 'a', name: 'x', granularity: 4096 },
+  { node: 'a', name: 'y' },
+  { node: 'b', name: 'x', granularity: 16_384 },
+].map((data) => ({ kind: 'command', action: { type: 'block-dirty-bitmap-add', data } }));
 const abort: Action = { type: 'abort', data: {} };
 const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 5, arbitrary: action.map((one) => ({ kind: 'command' as const, action: one })) },
@@ -217,7 +223,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
       })),
   },
   {
-    weight: 1,
+    weight: 3,
     arbitrary: fc.record({
       kind: fc.constant('flag' as const),
       node,
@@ -246,7 +252,7 @@ it('bitmap commands and transactions do what a model of sets does', async () => 
           if (bitmap !== undefined) bitmap[one.flag] = one.value;
         }
       };
-      for (const one of steps) {
+      for (const one of [...BEGINNING, ...steps]) {
         const expected = await outcomeOf(async () => model.run(one));
         expect(await outcomeOf(() => perform(one))).toBe(expected);
         for (const [on, bitmaps] of Object.entries(model.bitmaps)) {

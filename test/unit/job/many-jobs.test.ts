@@ -1,6 +1,7 @@
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { expect, it } from 'vitest';
+import { MemoryNode } from '../../../src/block/memory-node.ts';
 import type { Job } from '../../../src/job/job.ts';
 import type { MirrorOptions } from '../../../src/job/start-mirror.ts';
 import { type Clock, systemClock, type Timer } from '../../../src/util/clock.ts';
@@ -59,6 +60,9 @@ it('a thousand jobs, however they end, leave nothing behind', async () => {
   const clock = new CountingClock();
   const rig = new MirrorRig({ size: 4 * GRANULE, clock });
   const { graph, jobs } = rig;
+  // A mirror to it fails before it has begun.
+  const larger = new MemoryNode('larger', { size: 8 * GRANULE });
+  graph.add(larger);
   const listeners = [countListeners(rig.source), countListeners(rig.target)];
   const collect = collector();
   const remains: WeakRef<object>[] = [];
@@ -67,29 +71,29 @@ it('a thousand jobs, however they end, leave nothing behind', async () => {
 
   const settle = async (job: Job, index: number) => {
     await rig.client.node.write((index % 4) * GRANULE, pattern(512, index));
-    if (index % 5 === 1) job.cancel({ force: true });
-    else if (index % 5 !== 2) {
+    if (index % 6 === 1) job.cancel({ force: true });
+    else if (index % 6 !== 2 && index % 6 !== 5) {
       await rig.ready();
-      if (index % 5 === 0) job.cancel({ force: false });
-      else if (index % 5 === 3) job.complete();
+      if (index % 6 === 0) job.cancel({ force: false });
+      else if (index % 6 === 3) job.complete();
       else job.cancel({ force: true });
     }
     await job.ended;
-    if (index % 5 === 3) [from, to] = [to, from];
+    if (index % 6 === 3) [from, to] = [to, from];
   };
 
   const once = async (index: number) => {
     const options: Partial<MirrorOptions> = {
       source: from,
-      target: to,
+      target: index % 6 === 5 ? larger : to,
       copyMode: index % 2 === 0 ? 'background' : 'write-blocking',
       speed: index % 3 === 0 ? 1 << 30 : 0,
     };
-    // Two of them work for a bitmap, which stays on the node and is used again.
-    if (index % 5 > 2 && from.findBitmap('b0') !== undefined) options.bitmap = 'b0';
+    // Some of them work for a bitmap, which stays on the node and is used again.
+    if (index % 6 > 2 && from.findBitmap('b0') !== undefined) options.bitmap = 'b0';
     if (index === 0) rig.bitmap('b0', [[0, GRANULE]]);
     to.meddle = (verb) => {
-      if (index % 5 === 2 && verb !== 'status') {
+      if (index % 6 === 2 && verb !== 'status') {
         throw Object.assign(new Error('no'), { code: 'EIO' });
       }
     };
@@ -111,13 +115,13 @@ it('a thousand jobs, however they end, leave nothing behind', async () => {
   }
 
   expect(jobs.list()).toEqual([]);
-  expect(graph.nodes()).toEqual([rig.source, rig.target]);
+  expect(graph.nodes()).toEqual([rig.source, rig.target, larger]);
   expect(graph.nodes().flatMap((node) => graph.usersOf(node))).toEqual([rig.client]);
-  expect(graph.nodes().map((node) => graph.blockerOf(node))).toEqual([undefined, undefined]);
+  expect(graph.nodes().filter((node) => graph.blockerOf(node) !== undefined)).toEqual([]);
   expect(rig.source.bitmaps.map(({ name, busy, enabled }) => [name, busy, enabled])).toEqual([
     ['b0', false, true],
   ]);
-  expect(rig.target.bitmaps).toEqual([]);
+  expect([rig.target, larger].flatMap(({ bitmaps }) => bitmaps)).toEqual([]);
   expect(listeners.map((count) => count())).toEqual([0, 0]);
   expect(clock.pending.size).toBe(0);
   await expect
