@@ -263,12 +263,12 @@ it('bitmap commands and transactions do what a model of sets does', async () => 
             busy: bitmap.busy,
             readOnly: bitmap.readOnly,
             inconsistent: bitmap.inconsistent,
-            dirty: granulesOf(bitmap),
+            dirty: granulesOf(bitmap).join(),
             count: bitmap.count,
           }));
           const wanted = bitmaps.map(({ dirty, ...rest }) => ({
             ...rest,
-            dirty: [...dirty].sort((one, other) => one - other),
+            dirty: [...dirty].sort((one, other) => one - other).join(),
             count: dirty.size * rest.granularity,
           }));
           expect(actual).toEqual(wanted);
