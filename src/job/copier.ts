@@ -3,8 +3,10 @@ import type { MirrorTop } from '../block/mirror-top.ts';
 import { type BlockNode, type DiskRange, type Extent, ZERO_MAY_UNMAP } from '../block/node.ts';
 import type { RangeHold } from '../block/range-lock.ts';
 import { BufferPool } from '../util/buffer-pool.ts';
+import type { Clock } from '../util/clock.ts';
 import { asBlockError, BlockError } from '../util/errors.ts';
 import { GiB, KiB, MiB } from '../util/limits.ts';
+import { CopyWindow } from './copy-window.ts';
 
 /**
  * Background copies. One copy is a *claim*: a run of dirty bytes whose range is held and whose bits
@@ -49,7 +51,8 @@ export class Copier {
   readonly #top: MirrorTop;
   readonly #target: () => BlockNode;
   readonly #listener: CopierListener;
-  readonly #windowBytes: number;
+  readonly #window: CopyWindow;
+  readonly #clock: Clock;
   readonly #pool: BufferPool;
   #cursor = 0;
   #claimBytes = PIECE_BYTES_MAX;
@@ -71,14 +74,17 @@ export class Copier {
   constructor(options: {
     top: MirrorTop;
     target: () => BlockNode;
-    windowBytes: number;
+    /** Bytes of data in flight, at first and at most. */
+    window: { readonly bytesMin: number; readonly bytesMax: number };
+    clock: Clock;
     listener: CopierListener;
   }) {
     this.#top = options.top;
     this.#target = options.target;
-    this.#windowBytes = options.windowBytes;
+    this.#clock = options.clock;
+    this.#window = new CopyWindow(options.clock, options.window);
     this.#listener = options.listener;
-    this.#pool = new BufferPool(options.windowBytes);
+    this.#pool = new BufferPool(options.window.bytesMax);
   }
 
   get isIdle(): boolean {
@@ -123,7 +129,7 @@ export class Copier {
   }
 
   #hasRoom(): boolean {
-    return this.#claims < CLAIMS_MAX && this.#inFlightBytes < this.#windowBytes;
+    return this.#claims < CLAIMS_MAX && this.#inFlightBytes < this.#window.bytes;
   }
 
   /** Holds the next dirty run from the cursor on that nobody else holds, once round the disk. */
@@ -302,7 +308,9 @@ export class Copier {
     const data = buffer.subarray(0, range.length);
     try {
       await this.#readSource(range.offset, data);
+      const sent = this.#clock.now();
       await this.#writeTarget(range.offset, data);
+      this.#window.taken(range.length, this.#clock.now() - sent);
     } finally {
       this.#pool.give(buffer);
     }

@@ -43,7 +43,8 @@ export interface MirrorSettings {
   onSourceError: OnError;
   onTargetError: OnError;
   targetIsZero: boolean;
-  bufSize: number;
+  /** Bytes of background copies in flight, at first and at most. */
+  window: { readonly bytesMin: number; readonly bytesMax: number };
 }
 
 export class MirrorJob extends Job implements MirrorListener, CopierListener {
@@ -81,7 +82,8 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
     this.#copier = new Copier({
       top: parts.top,
       target: () => parts.target.node,
-      windowBytes: this.#settings.bufSize,
+      window: this.#settings.window,
+      clock: this.clock,
       listener: this,
     });
     this.#stopWatching = parts.target.node.watchReconnects(() => {

@@ -8,6 +8,7 @@ import { isWellFormedId } from '../util/identifier.ts';
 import {
   BITMAP_GRANULES_MAX,
   COPY_IN_FLIGHT_BYTES_MAX,
+  COPY_IN_FLIGHT_BYTES_MIN,
   GRANULARITY_DEFAULT,
   GRANULARITY_MIN,
   MIRROR_GRANULARITY_MAX,
@@ -87,7 +88,7 @@ export function startMirror(
     onSourceError: options.onSourceError ?? 'report',
     onTargetError: options.onTargetError ?? 'report',
     targetIsZero: options.targetIsZero ?? false,
-    bufSize: windowBytes(bufSize, bitmap.granularity),
+    window: copyWindow(bufSize, bitmap.granularity),
   });
   registry.add(job);
 
@@ -165,7 +166,12 @@ function checkBitmap(options: MirrorOptions): DirtyBitmap | undefined {
   return bitmap;
 }
 
-function windowBytes(bufSize: number, granularity: number): number {
-  if (bufSize === 0) return Math.max(COPY_IN_FLIGHT_BYTES_MAX, granularity);
-  return Math.ceil(bufSize / granularity) * granularity;
+/** Who names a size gets it, rounded up to granules; else the window finds its own. */
+function copyWindow(bufSize: number, granularity: number) {
+  if (bufSize === 0) {
+    const bytesMin = Math.max(COPY_IN_FLIGHT_BYTES_MIN, granularity);
+    return { bytesMin, bytesMax: Math.max(COPY_IN_FLIGHT_BYTES_MAX, granularity) };
+  }
+  const bytes = Math.ceil(bufSize / granularity) * granularity;
+  return { bytesMin: bytes, bytesMax: bytes };
 }

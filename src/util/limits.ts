@@ -79,9 +79,11 @@ export const RECONNECT_PAUSE_MS_MIN = 1_000;
 export const RECONNECT_PAUSE_MS_MAX = 16_000;
 
 /**
- * Bytes of background copies in flight: more falls out of the processor's cache on a short link.
+ * Bytes of background copies in flight (`CopyWindow`): on a short link, where more falls out of the
+ * processor's cache, and on the longest.
  */
-export const COPY_IN_FLIGHT_BYTES_MAX = 8 * MiB;
+export const COPY_IN_FLIGHT_BYTES_MIN = 8 * MiB;
+export const COPY_IN_FLIGHT_BYTES_MAX = 64 * MiB;
 
 /** Aligned memory that one node past the page cache keeps for its next requests. */
 export const DIRECT_KEPT_BYTES_MAX = 8 * MiB;

@@ -1,0 +1,98 @@
+import { beforeEach, describe, expect, it } from 'vitest';
+import { CopyWindow } from '../../../src/job/copy-window.ts';
+import { FakeClock } from '../../support/fake-clock.ts';
+import { areEqual, MirrorRig, pattern } from '../../support/mirror-rig.ts';
+
+const MiB = 1 << 20;
+
+/** A link that carries so many bytes a millisecond, one way in so many milliseconds. */
+function runLink(
+  clock: FakeClock,
+  window: CopyWindow,
+  link: { bytesPerMs: number; delayMs: number; forMs: number },
+): void {
+  const end = clock.now() + link.forMs;
+  const pieces: { sent: number; arrives: number }[] = [];
+  let wireFree = clock.now();
+  while (clock.now() < end) {
+    while ((pieces.length + 1) * MiB <= window.bytes) {
+      wireFree = Math.max(wireFree, clock.now()) + MiB / link.bytesPerMs;
+      pieces.push({ sent: clock.now(), arrives: wireFree + link.delayMs });
+    }
+    const { sent, arrives } = pieces.shift()!;
+    clock.advance(arrives - clock.now());
+    window.taken(MiB, clock.now() - sent);
+  }
+}
+
+describe('the window of copies', () => {
+  let clock: FakeClock;
+  let window: CopyWindow;
+  beforeEach(() => {
+    clock = new FakeClock();
+    window = new CopyWindow(clock, { bytesMin: 8 * MiB, bytesMax: 64 * MiB });
+  });
+
+  it('stays small on a short link, however long its queue', () => {
+    runLink(clock, window, { bytesPerMs: 1.5 * MiB, delayMs: 0.5, forMs: 2000 });
+    expect(window.bytes).toBe(8 * MiB);
+    runLink(clock, window, { bytesPerMs: 0.01 * MiB, delayMs: 0.5, forMs: 60_000 });
+    expect(window.bytes).toBeLessThanOrEqual(16 * MiB);
+  });
+
+  it('grows until a long link is full', () => {
+    runLink(clock, window, { bytesPerMs: 0.25 * MiB, delayMs: 100, forMs: 2000 });
+    // 25 MiB are on the way; twice that, and the piece itself, keep the link busy.
+    expect(window.bytes).toBeGreaterThan(25 * MiB);
+    runLink(clock, window, { bytesPerMs: MiB, delayMs: 100, forMs: 2000 });
+    expect(window.bytes).toBe(64 * MiB);
+  });
+
+  it('shrinks when the route becomes short', () => {
+    runLink(clock, window, { bytesPerMs: MiB, delayMs: 100, forMs: 2000 });
+    runLink(clock, window, { bytesPerMs: MiB, delayMs: 0.5, forMs: 2000 });
+    expect(window.bytes).toBeLessThanOrEqual(16 * MiB);
+  });
+
+  it('forgets how short the route once was', () => {
+    runLink(clock, window, { bytesPerMs: MiB, delayMs: 0.5, forMs: 2000 });
+    runLink(clock, window, { bytesPerMs: MiB, delayMs: 100, forMs: 30_000 });
+    expect(window.bytes).toBe(64 * MiB);
+  });
+});
+
+describe('a mirror to a target that is far away', () => {
+  /** The most bytes of data that were on their way to a target that answers after 30 ms. */
+  async function mostInFlight(bufSize?: number): Promise<number> {
+    const rig = new MirrorRig({ size: 256 * MiB });
+    for (let at = 0; at < 256 * MiB; at += MiB) await rig.source.write(at, pattern(MiB, 1));
+    let [inFlight, most] = [0, 0];
+    rig.target.meddle = (verb, { length }) => {
+      if (verb !== 'write') return;
+      inFlight += length;
+      most = Math.max(most, inFlight);
+      return new Promise((resolve) => {
+        setTimeout(() => {
+          inFlight -= length;
+          resolve();
+        }, 30);
+      });
+    };
+    const job = rig.mirror(bufSize === undefined ? {} : { bufSize });
+    await rig.ready();
+    job.cancel({ force: false });
+    await job.ended;
+    expect(await areEqual(rig.source, rig.target)).toBe(true);
+    return most;
+  }
+
+  it('has more in flight than to a near one', async () => {
+    const most = await mostInFlight();
+    expect(most).toBeGreaterThan(16 * MiB);
+    expect(most).toBeLessThanOrEqual(64 * MiB);
+  });
+
+  it('has no more in flight than its buffer, where one was asked for', async () => {
+    expect(await mostInFlight(4 * MiB)).toBeLessThanOrEqual(4 * MiB);
+  });
+});
