@@ -85,7 +85,10 @@ function directBlock(fd: number, size: number, { filename, syscalls }: OpenFileO
 }
 
 /** Keeps a second writer away; a file system without locks is used without one. */
-function lock(fd: number, { filename, readOnly, syscalls, log }: OpenFileOptions): void {
+export function lock(
+  fd: number,
+  { filename, readOnly, syscalls, log }: Omit<OpenFileOptions, 'direct'>,
+): void {
   let locked: boolean;
   try {
     locked = syscalls.tryLock(fd, readOnly ? 'shared' : 'exclusive');

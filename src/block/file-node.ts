@@ -11,7 +11,7 @@ import { DirectDisk } from './file-node-direct.ts';
 import { FileExtents } from './file-node-extents.ts';
 import { SharedFlush } from './file-node-flush.ts';
 import { BufferedDisk, type FileDisk, type FileIo } from './file-node-io.ts';
-import { type OpenFile, openFile } from './file-node-open.ts';
+import { lock, type OpenFile, openFile } from './file-node-open.ts';
 import {
   type BlockFeatures,
   type BlockLimits,
@@ -46,13 +46,21 @@ export interface FileNodeOptions {
   log: Log;
 }
 
+/** What an open file can be told anew; as in `FileNodeOptions`. */
+export interface FileBehaviour {
+  readonly discard: FileNodeOptions['discard'];
+  readonly detectZeroes: FileNodeOptions['detectZeroes'];
+  readonly noFlush: boolean;
+}
+
 export class FileNode extends BlockNode {
   override readonly driver: 'file' | 'host_device';
   override size: number;
-  override readonly readOnly: boolean;
+  override readOnly: boolean;
   override readonly limits: BlockLimits;
   readonly filename: string;
   readonly #options: FileNodeOptions;
+  #behaviour: FileBehaviour;
   readonly #fd: number;
   readonly #disk: FileDisk;
   /** The disk, or what makes whole blocks of requests above it. */
@@ -83,6 +91,8 @@ export class FileNode extends BlockNode {
       transferBytesMax: 64 * MiB,
     };
     this.#options = options;
+    const { discard, detectZeroes, cache } = options;
+    this.#behaviour = { discard, detectZeroes, noFlush: cache.noFlush };
     this.#fd = fd;
     const handle = { syscalls, ...file };
     if (directBlockBytes === undefined) {
@@ -99,10 +109,23 @@ export class FileNode extends BlockNode {
 
   override get features(): BlockFeatures {
     return {
-      discard: this.#options.discard === 'unmap',
+      discard: this.#behaviour.discard === 'unmap',
       fastZero: this.#disk.zeroesAreCheap,
       freeStatus: true,
     };
+  }
+
+  setBehaviour(behaviour: FileBehaviour): void {
+    this.#behaviour = behaviour;
+  }
+
+  /** The file stays open as it is; its lock says what we do with it. */
+  override setReadOnly(readOnly: boolean): void {
+    if (readOnly === this.readOnly) return;
+    const { filename, syscalls, log } = this.#options;
+    if (this.#options.readOnly) throw new RefusedError("Cannot change the option 'read-only'");
+    lock(this.#fd, { filename, readOnly, syscalls, log });
+    this.readOnly = readOnly;
   }
 
   override async resize(size: number): Promise<void> {
@@ -131,7 +154,7 @@ export class FileNode extends BlockNode {
   protected override doWrite(offset: number, data: Buffer, flags: number): Completion {
     const { length } = data;
     if (length === 0) return;
-    const { detectZeroes } = this.#options;
+    const { detectZeroes } = this.#behaviour;
     if (detectZeroes !== 'off' && isZero(data)) {
       const unmap = detectZeroes === 'unmap' ? ZERO_MAY_UNMAP : 0;
       return this.doWriteZeroes(offset, length, (flags & WRITE_FUA) | unmap);
@@ -149,20 +172,20 @@ export class FileNode extends BlockNode {
 
   protected override doWriteZeroes(offset: number, length: number, flags: number): Completion {
     if (length === 0) return;
-    const free = this.#options.discard === 'unmap' && (flags & ZERO_MAY_UNMAP) !== 0;
+    const free = this.#behaviour.discard === 'unmap' && (flags & ZERO_MAY_UNMAP) !== 0;
     const how = (free ? ZERO_MAY_UNMAP : 0) | (flags & ZERO_NO_FALLBACK);
     const done = this.#durably(flags, () => this.#io.writeZeroes(offset, length, how));
     return this.#changed(done, 'zero', offset, length);
   }
 
   protected override doDiscard(offset: number, length: number, flags: number): Completion {
-    if (length === 0 || this.#options.discard === 'ignore') return;
+    if (length === 0 || this.#behaviour.discard === 'ignore') return;
     const done = this.#durably(flags, () => this.#io.discard(offset, length, 0));
     return this.#changed(done, 'discard', offset, length);
   }
 
   protected override doFlush(): Completion {
-    if (this.#options.cache.noFlush) return;
+    if (this.#behaviour.noFlush) return;
     return this.#flush.flush().catch((error: unknown) => {
       throw this.fail(error, 'flush');
     });
@@ -203,7 +226,7 @@ export class FileNode extends BlockNode {
   }
 
   #mustBeDurable(flags: number): boolean {
-    return (flags & WRITE_FUA) !== 0 && !this.#options.cache.noFlush;
+    return (flags & WRITE_FUA) !== 0 && !this.#behaviour.noFlush;
   }
 
   async #durably(flags: number, change: () => Completion): Promise<void> {

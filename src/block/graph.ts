@@ -13,7 +13,8 @@ export interface NodeUse {
    * Who: `export exp0`, `job mirror0`, `node mirror-top`. Shown when the node cannot be removed.
    */
   readonly user: string;
-  readonly writable: boolean;
+  /** Changes when the user is reopened. */
+  writable: boolean;
   /** Ends the use. */
   release(): void;
 }
@@ -21,7 +22,7 @@ export interface NodeUse {
 class Use implements NodeUse {
   node: BlockNode;
   readonly user: string;
-  readonly writable: boolean;
+  writable: boolean;
   readonly #uses: Set<Use>;
 
   constructor(uses: Set<Use>, node: BlockNode, user: string, writable: boolean) {

@@ -13,7 +13,7 @@ const PAGE_BYTES = 64 * KiB;
 export class MemoryNode extends BlockNode {
   override readonly driver = 'memory';
   override size: number;
-  override readonly readOnly: boolean;
+  override readOnly: boolean;
   override readonly limits = {
     requestAlignment: 1,
     preferredBytes: 4 * KiB,
@@ -29,6 +29,10 @@ export class MemoryNode extends BlockNode {
     this.size = options.size;
     this.readOnly = options.readOnly ?? false;
     this.#allocated = new DirtyBitmap({ size: options.size, granularity: PAGE_BYTES });
+  }
+
+  override setReadOnly(readOnly: boolean): void {
+    this.readOnly = readOnly;
   }
 
   override async resize(size: number): Promise<void> {

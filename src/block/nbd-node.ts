@@ -72,7 +72,7 @@ type Request<T> = (client: NbdClient) => Promise<T>;
 export class NbdNode extends BlockNode {
   override readonly driver = 'nbd';
   override readonly size: number;
-  override readonly readOnly: boolean;
+  override readOnly: boolean;
   override readonly limits: BlockLimits;
   readonly address: ConnectOptions['address'];
   readonly exportName: string;
@@ -151,6 +151,13 @@ export class NbdNode extends BlockNode {
     );
     this.#blocks.cancelWaiting(reason);
     this.#link.cancelInFlight(reason);
+  }
+
+  override setReadOnly(readOnly: boolean): void {
+    if (!readOnly && this.#can.readOnly) {
+      throw new RefusedError("Can't reopen read-only NBD mount as read/write");
+    }
+    this.readOnly = readOnly;
   }
 
   override async resize(size: number): Promise<void> {

@@ -2,7 +2,8 @@ import { RefusedError } from '../util/errors.ts';
 import { isWellFormedId } from '../util/identifier.ts';
 import type { BlockGraph, NodeUse } from './graph.ts';
 import type { BlockNode } from './node.ts';
-import { type NodeHost, type NodeOptions, openNode } from './open-node.ts';
+import { childOptions, type NodeHost, type NodeOptions, openNode } from './open-node.ts';
+import { applyOptions, checkUnchanged, checkWriters } from './reopen-node.ts';
 
 /**
  * The nodes that an operator adds and removes. A child that is described inside its parent's
@@ -43,6 +44,68 @@ export class NodeStore {
       throw new RefusedError("'node-name' must be specified for the root node");
     }
     return this.#open(options, true);
+  }
+
+  /** Changes options of open nodes, of all or of none. */
+  async reopen(list: readonly NodeOptions[]): Promise<void> {
+    const wanted = new Map<BlockNode, NodeOptions>();
+    for (const options of list) this.#collect(wanted, this.#toReopen(options), options);
+    for (const node of wanted.keys()) {
+      await node.settled();
+      if (!node.readOnly) await node.flush();
+    }
+    // No await from here on: nobody sees a part of it.
+    const undo: (() => void)[] = [];
+    try {
+      for (const [node, options] of wanted) {
+        const before = this.#entryOf(node).options;
+        checkUnchanged(before, options);
+        undo.push(applyOptions(node, before, options, this.#host));
+      }
+      for (const node of wanted.keys()) checkWriters(this.#graph, node);
+    } catch (error) {
+      for (const back of undo.reverse()) back();
+      throw error;
+    }
+    for (const [node, options] of wanted) {
+      this.#entries.set(node, { ...this.#entryOf(node), options });
+    }
+  }
+
+  #toReopen(options: NodeOptions): BlockNode {
+    const { 'node-name': name } = options;
+    if (name === undefined) throw new RefusedError('node-name not specified');
+    const node = this.#graph.find(name);
+    if (node !== undefined) return node;
+    throw new RefusedError(`Failed to find node with node-name='${name}'`);
+  }
+
+  /** The node and the child that came with it, if its options speak of that. */
+  #collect(wanted: Map<BlockNode, NodeOptions>, node: BlockNode, options: NodeOptions): void {
+    const { children, options: before } = this.#entryOf(node);
+    checkUnchanged(before, options);
+    wanted.set(node, options);
+    if (!('file' in options)) return;
+    const { file } = options;
+    if (typeof file === 'object') {
+      const [child] = children;
+      if (child === undefined) throw new RefusedError("Cannot change the option 'file.driver'");
+      this.#collect(wanted, child, childOptions(options) as NodeOptions);
+    } else if (this.#graph.find(file) === undefined) {
+      throw new RefusedError(`Cannot find device='' nor node-name='${file}'`);
+    } else if (!this.#stillOn(before, children, file)) {
+      throw new RefusedError("Cannot change the option 'file'");
+    }
+  }
+
+  #stillOn(before: NodeOptions, children: readonly BlockNode[], file: string): boolean {
+    return ('file' in before && before.file === file) || children[0]?.name === file;
+  }
+
+  #entryOf(node: BlockNode): Entry {
+    const entry = this.#entries.get(node);
+    if (entry !== undefined && this.#graph.find(node.name) === node) return entry;
+    throw new RefusedError(`Node '${node.name}' cannot be reopened`);
   }
 
   /** Closes a node that nobody uses, and the children that came with it. */

@@ -174,6 +174,14 @@ export abstract class BlockNode {
     throw new RefusedError('Image format driver does not support resize');
   }
 
+  /**
+   * Lets requests change the disk, or not; at once. Throws where that cannot be. For
+   * `blockdev-reopen`, which sees to it that nobody writes to what becomes read-only.
+   */
+  setReadOnly(readOnly: boolean): void {
+    if (readOnly !== this.readOnly) throw new RefusedError("Cannot change the option 'read-only'");
+  }
+
   /** The size has changed: bitmaps cover the node again. */
   fitBitmaps(): void {
     for (const bitmap of this.bitmaps) if (bitmap.size !== this.size) bitmap.resize(this.size);

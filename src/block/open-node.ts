@@ -92,11 +92,7 @@ export async function openNode(
   options: NodeOptions,
   context: OpenContext,
 ): Promise<BlockNode> {
-  if (options['detect-zeroes'] === 'unmap' && options.discard !== 'unmap') {
-    throw new RefusedError(
-      'setting detect-zeroes to unmap is not allowed without setting discard operation to unmap',
-    );
-  }
+  checkDetectZeroes(options);
   switch (options.driver) {
     case 'file':
     case 'host_device':
@@ -110,6 +106,13 @@ export async function openNode(
     case 'nbd':
       return openNbd(name, options, context);
   }
+}
+
+export function checkDetectZeroes(options: CommonOptions): void {
+  if (options['detect-zeroes'] !== 'unmap' || options.discard === 'unmap') return;
+  throw new RefusedError(
+    'setting detect-zeroes to unmap is not allowed without setting discard operation to unmap',
+  );
 }
 
 async function openFile(
@@ -189,7 +192,7 @@ async function openThrottle(
   }
 }
 
-function throttleGroup(options: ThrottleOptions, context: NodeHost): ThrottleGroup {
+export function throttleGroup(options: ThrottleOptions, context: NodeHost): ThrottleGroup {
   const { 'throttle-group': name } = options;
   const group = context.findThrottleGroup(name);
   if (group !== undefined) return group;
@@ -197,7 +200,7 @@ function throttleGroup(options: ThrottleOptions, context: NodeHost): ThrottleGro
 }
 
 /** A child that is described in its parent's options takes over what it does not say itself. */
-function childOptions(options: RawOptions | ThrottleOptions): NodeOptions | string {
+export function childOptions(options: RawOptions | ThrottleOptions): NodeOptions | string {
   if (typeof options.file === 'string') return options.file;
   const inherited: CommonOptions = {
     'read-only': options['read-only'],

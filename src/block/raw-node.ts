@@ -42,6 +42,10 @@ export class RawNode extends BlockNode {
     return this.offset === 0 && this.#fixedSize === undefined;
   }
 
+  override setReadOnly(readOnly: boolean): void {
+    this.#use.writable = !readOnly;
+  }
+
   override async resize(size: number): Promise<void> {
     if (this.#fixedSize !== undefined) {
       throw new RefusedError('Cannot resize fixed-size raw disks');

@@ -56,6 +56,10 @@ export class ThrottleNode extends BlockNode {
     return { ...this.child.features, freeStatus: false };
   }
 
+  override setReadOnly(readOnly: boolean): void {
+    this.#use.writable = !readOnly;
+  }
+
   override async resize(size: number): Promise<void> {
     if (this.readOnly) throw new RefusedError('Image is read-only');
     await this.child.resize(size);

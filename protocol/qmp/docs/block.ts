@@ -34,6 +34,27 @@ export const BLOCK_DOCS = {
         'Block device n is in use': 'another node is on top of it',
       },
     },
+    'blockdev-reopen': {
+      about:
+        'Changes options of open nodes, of all in the list or of none. All options of a node are ' +
+        'given; what is left out gets its default. These can change: `read-only` (of a file that ' +
+        'was opened for writing), `auto-read-only`, `discard`, `detect-zeroes`, `cache.no-flush` ' +
+        'and `throttle-group`. Jobs and exports go on.',
+      members: { options: 'Nodes, by their `node-name`, with all of their options.' },
+      errors: {
+        'node-name not specified': 'as it says',
+        "Failed to find node with node-name='n'": 'there is no such node',
+        "Cannot change the option 'filename'": 'it differs and cannot change',
+        "Option 'size' cannot be reset to its default value":
+          'it is missing and cannot change either',
+        "Read-only block node 'n' cannot support read-write users":
+          'an export or a job writes to it',
+        "Cannot find device='' nor node-name='n'": '`file` names a node that is not there',
+        "Throttle group 'tg' does not exist": 'as it says',
+        "Can't reopen read-only NBD mount as read/write": 'the server does not let us write',
+        "Node 'n' cannot be reopened": 'it is the filter of a job',
+      },
+    },
     block_resize: {
       about:
         'Makes a disk longer or shorter, with all nodes on it. New bytes read as zeroes and are ' +

@@ -88,6 +88,7 @@ export const BLOCK_TYPES = {
 export const BLOCK_COMMANDS = {
   'blockdev-add': { arguments: 'BlockdevOptions' },
   'blockdev-del': { arguments: { 'node-name': 'str' } },
+  'blockdev-reopen': { arguments: { options: ['BlockdevOptions'] } },
   block_resize: { arguments: { '*device': 'str', '*node-name': 'str', size: 'int' } },
   'query-named-block-nodes': { arguments: { '*flat': 'bool' }, returns: ['BlockDeviceInfo'] },
   'query-block': { returns: ['BlockInfo'] },

@@ -20,6 +20,10 @@ export function blockCommands(
       await nodes.remove(given['node-name']);
       return undefined;
     },
+    'blockdev-reopen': async ({ options }) => {
+      await nodes.reopen(options);
+      return undefined;
+    },
     // Without a guest there is no device: the name is looked for among nodes alone.
     block_resize: async ({ device = '', 'node-name': name = '', size }) => {
       const node = graph.find(name);

@@ -1,0 +1,122 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { ThrottleNode } from '../../../src/block/throttle-node.ts';
+import { type MonitorRig, makeMonitorRig } from '../../support/monitor-rig.ts';
+
+const SIZE = 256 * 1024;
+let rig: MonitorRig;
+let directory: string;
+let image: string;
+
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'nbd-mirror-test-'));
+  image = join(directory, 'a.img');
+  await writeFile(image, Buffer.alloc(SIZE, 'x'));
+  rig = makeMonitorRig();
+  await run('blockdev-add', file({}));
+});
+afterEach(async () => {
+  await rig.close();
+  await rm(directory, { recursive: true });
+});
+
+const run = (command: string, given: object) => rig.dispatcher.execute(command, given);
+const file = (more: object) => ({ driver: 'file', 'node-name': 'a', filename: image, ...more });
+const memory = (name: string) => ({ driver: 'x-memory', 'node-name': name, size: SIZE });
+const reopen = (...options: object[]) => run('blockdev-reopen', { options });
+const node = (name: string) => rig.storage.graph.find(name)!;
+const isHole = async (offset: number) => (await node('a').blockStatus(offset, 4096, 1))[0]!.hole;
+
+describe('blockdev-reopen', () => {
+  it('makes a file read-only and writable again', async () => {
+    await reopen(file({ 'read-only': true }));
+    expect(() => node('a').write(0, Buffer.alloc(1))).toThrow('it is read-only');
+    await reopen(file({}));
+    await node('a').write(0, Buffer.alloc(1));
+  });
+
+  it('tells a file anew what becomes of discards', async () => {
+    await node('a').discard(0, 65_536);
+    expect(await isHole(0)).toBe(false);
+    await reopen(file({ discard: 'unmap' }));
+    await node('a').discard(0, 65_536);
+    expect(await isHole(0)).toBe(true);
+  });
+
+  it('moves a throttle node to another group', async () => {
+    for (const id of ['one', 'two']) await run('object-add', { 'qom-type': 'throttle-group', id });
+    const throttle = (group: string) => ({
+      driver: 'throttle',
+      'node-name': 't',
+      'throttle-group': group,
+      file: 'a',
+    });
+    await run('blockdev-add', throttle('one'));
+    await reopen(throttle('two'));
+    expect((node('t') as ThrottleNode).group.name).toBe('two');
+    await run('object-del', { id: 'one' });
+  });
+
+  it('changes all of the list or nothing', async () => {
+    await run('blockdev-add', memory('m'));
+    await expect(
+      reopen(file({ 'read-only': true, discard: 'unmap' }), { ...memory('m'), size: 1 }),
+    ).rejects.toThrow("Cannot change the option 'size'");
+    await run('blockdev-add', { ...memory('r'), driver: 'raw', file: 'm', size: undefined });
+    const path = join(directory, 's');
+    await run('nbd-server-start', { addr: { type: 'unix', data: { path } } });
+    await run('block-export-add', { type: 'nbd', id: 'e', 'node-name': 'r', writable: true });
+    await expect(
+      reopen(file({ 'read-only': true, discard: 'unmap' }), { ...memory('m'), 'read-only': true }),
+    ).rejects.toThrow("Read-only block node 'm' cannot support read-write users");
+    expect([node('a').readOnly, node('m').readOnly]).toEqual([false, false]);
+    await node('a').discard(0, 65_536);
+    expect(await isHole(0)).toBe(false);
+  });
+
+  it('reaches the child that came with a node', async () => {
+    const raw = (more: object) => ({
+      driver: 'raw',
+      'node-name': 'r',
+      file: { ...file({}), 'node-name': 'inner', filename: join(directory, 'b.img') },
+      ...more,
+    });
+    await writeFile(join(directory, 'b.img'), Buffer.alloc(SIZE));
+    await run('blockdev-add', raw({}));
+    await reopen(raw({ 'read-only': true }));
+    expect([node('r').readOnly, node('inner').readOnly]).toEqual([true, true]);
+    await reopen(raw({}));
+    await node('r').write(0, Buffer.alloc(1));
+  });
+
+  it('leaves a mirror above alone', async () => {
+    await run('blockdev-add', memory('m'));
+    await run('blockdev-mirror', { 'job-id': 'm0', device: 'a', target: 'm', sync: 'full' });
+    const [filter] = rig.storage.graph.parentsOf(node('a'));
+    await reopen(file({ discard: 'unmap', cache: { 'no-flush': true } }));
+    await filter!.write(0, Buffer.alloc(4096, 'y'));
+    const until = (status: string) => ({ event: 'JOB_STATUS_CHANGE', data: { id: 'm0', status } });
+    await expect.poll(() => rig.events).toContainEqual(until('ready'));
+    await expect(reopen({ ...memory('m'), 'read-only': true })).rejects.toThrow(
+      "Read-only block node 'm' cannot support read-write users",
+    );
+    await run('block-job-cancel', { device: 'm0' });
+    await expect.poll(() => rig.events).toContainEqual(until('null'));
+    const [mine, copy] = [Buffer.alloc(SIZE), Buffer.alloc(SIZE)];
+    await node('a').read(0, mine);
+    await node('m').read(0, copy);
+    expect(copy.equals(mine)).toBe(true);
+  });
+
+  it('refuses to change what stays, and to leave it out', async () => {
+    await expect(reopen(file({ cache: { direct: true } }))).rejects.toThrow(
+      "Cannot change the option 'cache.direct'",
+    );
+    const raw = { driver: 'raw', 'node-name': 'r', file: 'a' };
+    await run('blockdev-add', { ...raw, size: 4096 });
+    await expect(reopen(raw)).rejects.toThrow("Option 'size' cannot be reset to its default value");
+    await expect(reopen({ ...raw, size: 512 })).rejects.toThrow("Cannot change the option 'size'");
+  });
+});
