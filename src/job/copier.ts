@@ -112,7 +112,7 @@ export class Copier {
   pump(dataBytes: number): number {
     const { partBytes } = this.#top.dirty;
     // A small window is one that is waited for at a pause and at the end: pieces fit into it.
-    const pieceBytesMax = Math.min(PIECE_BYTES_MAX, this.#windowBytes, dataBytes);
+    const pieceBytesMax = Math.min(PIECE_BYTES_MAX, this.#window.bytes, dataBytes);
     const pieceBytes = Math.ceil(pieceBytesMax / partBytes) * partBytes;
     const zeroBytes = this.#claimBytes > PIECE_BYTES_MAX ? this.#claimBytes : pieceBytes;
     this.#refused = undefined;

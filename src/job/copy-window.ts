@@ -1,12 +1,12 @@
 import type { Clock } from '../util/clock.ts';
 
 /**
- * How many bytes of background copies may be on their way to the target. A link that is long and fat
- * is only full with bandwidth x delay of them under way; on a short one more than a little falls out
- * of the processor's cache for nothing. So the window follows twice the product of what the target
- * takes and the shortest time that it took for a piece, between two bounds: where the link is what
- * limits, the time grows with the queue and the shortest one does not, so the window stays; where
- * the window is what limits, it doubles with every round trip. (The idea is BBR's.)
+ * How many bytes of background copies may be on their way to the target. A link that is long and
+ * fat is only full with bandwidth x delay of them under way; on a short one more than a little
+ * falls out of the processor's cache for nothing. So the window follows twice the product of what
+ * the target takes and the shortest time that it took for a piece, between two bounds: where the
+ * link is what limits, the time grows with the queue and the shortest one does not, so the window
+ * stays; where the window is what limits, it doubles with every round trip. (The idea is BBR's.)
  */
 const EPOCH_MS_MIN = 20;
 /** After this the shortest time is forgotten and looked for anew: routes change. */
