@@ -61,6 +61,8 @@ export interface CommandDefinition {
   readonly arguments?: Members | string;
   readonly returns?: TypeRef;
   readonly features?: readonly Feature[];
+  /** It may be sent with `exec-oob`: it takes no time and waits for nobody. */
+  readonly allowOob?: true;
 }
 
 export interface EventDefinition {

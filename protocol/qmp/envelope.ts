@@ -4,6 +4,8 @@ import type { Json, JsonObject } from './json-builder.ts';
 /** What goes around a command, its reply and an event. */
 export interface Request {
   readonly command: string;
+  /** It was sent with `exec-oob`: it does not wait for what was sent before it. */
+  readonly outOfBand: boolean;
   readonly arguments: JsonObject;
 }
 
@@ -26,15 +28,20 @@ export interface EventMessage {
 
 const NO_ARGUMENTS: JsonObject = Object.freeze({});
 
-/** The command in a message. Throws `QmpError` when it is not a well-formed request. */
-export function readRequest(message: Json): Request {
+/**
+ * The command in a message. Throws `QmpError` when it is not a well-formed request; `exec-oob` is
+ * no part of one until the client has enabled it.
+ */
+export function readRequest(message: Json, options: { readonly oobEnabled: boolean }): Request {
   if (!isObject(message)) throw new QmpError('QMP input must be a JSON object');
   let command: string | undefined;
   let given = NO_ARGUMENTS;
   for (const [key, value] of Object.entries(message)) {
-    if (key === 'execute') {
-      if (typeof value !== 'string') {
-        throw new QmpError("QMP input member 'execute' must be a string");
+    if (key === 'execute' || (key === 'exec-oob' && options.oobEnabled)) {
+      if (typeof value !== 'string')
+        throw new QmpError(`QMP input member '${key}' must be a string`);
+      if (command !== undefined) {
+        throw new QmpError("QMP input member 'execute' clashes with 'exec-oob'");
       }
       command = value;
     } else if (key === 'arguments') {
@@ -45,7 +52,12 @@ export function readRequest(message: Json): Request {
     }
   }
   if (command === undefined) throw new QmpError("QMP input lacks member 'execute'");
-  return { command, arguments: given };
+  return { command, outOfBand: isOutOfBand(message), arguments: given };
+}
+
+/** Whether a message asks to be served ahead of those before it. */
+export function isOutOfBand(message: Json): boolean {
+  return isObject(message) && 'exec-oob' in message && !('execute' in message);
 }
 
 /** The `id` of a message, whatever else is wrong with it. */
@@ -54,7 +66,7 @@ export function idOf(message: Json): Json | undefined {
 }
 
 export function greeting(version: Version): object {
-  return { QMP: { version, capabilities: [] } };
+  return { QMP: { version, capabilities: ['oob'] } };
 }
 
 /** `id` comes last here and first in an error, as QEMU has it. */

@@ -36,12 +36,14 @@ export function schemaInfo(): readonly SchemaInfo[] {
       arguments?: Members | string;
       returns?: TypeRef;
       features?: readonly Feature[];
+      allowOob?: true;
     } = command;
     found.set(`command ${name}`, {
       name,
       'meta-type': 'command',
       'arg-type': argumentType(found, `q_obj_${name}-arg`, shape.arguments),
       'ret-type': shape.returns === undefined ? empty(found) : typeName(found, shape.returns),
+      ...(shape.allowOob && { 'allow-oob': true }),
       ...listed(featuresOf(name, shape.features)),
     });
   }

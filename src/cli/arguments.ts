@@ -2,6 +2,7 @@ import { statSync } from 'node:fs';
 import { InvalidArgumentError } from 'commander';
 import { NbdUriError, parseNbdUri } from '../../protocol/nbd/uri.ts';
 import type { SocketAddress } from '../net/address.ts';
+import type { Endpoint } from '../net/endpoint.ts';
 import { UsageError } from '../util/errors.ts';
 import { parseSize } from '../util/units.ts';
 
@@ -26,14 +27,20 @@ export function countOption(text: string): number {
   return Number(text);
 }
 
-/** `unix:PATH` or `tcp:HOST:PORT`. */
-export function addressOption(text: string): SocketAddress {
-  if (text.startsWith('unix:') && text.length > 5) return { type: 'unix', path: text.slice(5) };
-  const match = /^tcp:(?:\[([^\]]+)\]|([^:]+)):(\d+)$/.exec(text);
-  if (match === null) {
-    throw new InvalidArgumentError('Expected unix:PATH or tcp:HOST:PORT.');
+/** `unix:PATH`, `tcp:HOST:PORT` or `ws://HOST:PORT`. */
+export function endpointOption(text: string): Endpoint {
+  if (text.startsWith('unix:') && text.length > 5) {
+    return { address: { type: 'unix', path: text.slice(5) }, webSocket: false };
   }
-  return { type: 'inet', host: match[1] ?? match[2]!, port: portOption(match[3]!) };
+  const match = /^(tcp:|ws:\/\/)(?:\[([^\]]+)\]|([^:/]+)):(\d+)$/.exec(text);
+  if (match === null) {
+    throw new InvalidArgumentError('Expected unix:PATH, tcp:HOST:PORT or ws://HOST:PORT.');
+  }
+  const [, scheme, literal, name, port] = match;
+  return {
+    address: { type: 'inet', host: literal ?? name!, port: portOption(port!) },
+    webSocket: scheme !== 'tcp:',
+  };
 }
 
 export function isNbdUri(text: string): boolean {

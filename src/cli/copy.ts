@@ -76,7 +76,8 @@ async function mirrorOnce(
     const ended = new Promise<string | undefined>((resolve) => {
       daemon.dispatcher.onEvent(({ event, data }) => {
         if (event === 'BLOCK_JOB_READY') {
-          void daemon.dispatcher.call('block-job-cancel', { device: 'copy' });
+          // Refused when the process is ending: then the job is cancelled anyway.
+          daemon.dispatcher.call('block-job-cancel', { device: 'copy' }).catch(() => {});
         } else if (event === 'BLOCK_JOB_COMPLETED') {
           resolve((data as { error?: string }).error);
         }

@@ -10,8 +10,10 @@ The command line of qemu-storage-daemon. Options are carried out in their order.
   --nbd-server addr.type=inet,addr.host=HOST,addr.port=PORT[,max-connections=N]
   --nbd-server addr.type=unix,addr.path=PATH[,max-connections=N]
   --export [type=]nbd,id=ID,node-name=NODE[,name=NAME][,writable=on|off]
-  --chardev socket,id=ID,path=PATH,server=on,wait=off       or host=HOST,port=PORT
-  --monitor chardev=ID                            QMP on that chardev
+  --chardev socket,id=ID,path=PATH,server=on,wait=off       or host=HOST,port=PORT;
+                                                  websocket=on: a WebSocket, one message a frame
+  --monitor chardev=ID[,token-file=PATH]          QMP on that chardev; beyond this host clients
+                                                  need the token in the file
   --object iothread,id=ID                         accepted; one event loop does all the work
   --pidfile PATH                                  written once everything listens
   -h, --help                                      this text
@@ -27,7 +29,7 @@ export async function daemon(argv: readonly string[]): Promise<void> {
   const { steps, pidFile } = planQsd(argv);
   await runDaemon({ logLevel: 'warn', pidFile }, async (running) => {
     for (const step of steps) {
-      if (step.do === 'monitor') await running.listenQmp(step.address);
+      if (step.do === 'monitor') await running.listenQmp(step.endpoint, step.tokenFile);
       else await running.dispatcher.execute(step.command, step.arguments);
     }
   });

@@ -72,7 +72,10 @@ async function setUp(directory: string, daemon: Daemon, target: Daemon): Promise
   await exportNode(target, 'disk', join(directory, 'target.sock'));
 
   const { dispatcher } = daemon;
-  await daemon.listenQmp({ type: 'unix', path: join(directory, 'qmp.sock') });
+  await daemon.listenQmp({
+    address: { type: 'unix', path: join(directory, 'qmp.sock') },
+    webSocket: false,
+  });
   await dispatcher.call('blockdev-add', {
     driver: 'file',
     filename: disk,

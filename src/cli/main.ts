@@ -1,7 +1,7 @@
 import { Command, Option } from 'commander';
 import { QmpError } from '../../protocol/qmp/error.ts';
 import { BlockError, RefusedError, UsageError } from '../util/errors.ts';
-import { addressOption, countOption, portOption, sizeOption } from './arguments.ts';
+import { countOption, endpointOption, portOption, sizeOption } from './arguments.ts';
 import { version } from './version.ts';
 
 /**
@@ -25,10 +25,15 @@ const copyMode = () =>
   new Option('--copy-mode <mode>', 'when client writes reach the target')
     .choices(['background', 'write-blocking'])
     .default('background');
-const qmpAddressOption = () =>
-  new Option('--qmp <address>', 'where the daemon listens: unix:PATH or tcp:HOST:PORT')
-    .argParser(addressOption)
-    .makeOptionMandatory();
+const QMP_ADDRESSES = 'unix:PATH, tcp:HOST:PORT or ws://HOST:PORT';
+
+/** Options of the commands that are clients of a daemon. */
+function asking(command: Command): Command {
+  const where = new Option('--qmp <address>', `where the daemon listens: ${QMP_ADDRESSES}`);
+  return command
+    .addOption(where.argParser(endpointOption).makeOptionMandatory())
+    .option('--qmp-token-file <path>', 'file with the token that the daemon asks for');
+}
 
 /** Options of the commands that listen for NBD clients. */
 function listening(command: Command): Command {
@@ -40,7 +45,8 @@ function listening(command: Command): Command {
     .option('-k, --socket <path>', 'Unix socket to listen on instead of TCP')
     .option('-e, --shared <n>', 'clients at a time; 0 is no limit', countOption, 100)
     .option('-P, --pid-file <path>', 'write the process id there once clients can connect')
-    .option('--qmp <address>', 'QMP monitor: unix:PATH or tcp:HOST:PORT', addressOption)
+    .option('--qmp <address>', `QMP monitor: ${QMP_ADDRESSES}`, endpointOption)
+    .option('--qmp-token-file <path>', 'file with the token that QMP clients must show')
     .addOption(logLevel())
     .addOption(logFormat());
 }
@@ -104,10 +110,8 @@ program
     (await import('./daemon-command.ts')).daemon(command.args),
   );
 
-program
-  .command('status')
+asking(program.command('status'))
   .description('what a daemon exports and mirrors')
-  .addOption(qmpAddressOption())
   .option('--json', 'print what QMP answers', false)
   .addOption(
     new Option('--is <state>', 'exit with 0 if every job is so, with 2 if not').choices([
@@ -117,12 +121,10 @@ program
   )
   .action(async (options) => (await import('./status.ts')).status(options));
 
-program
-  .command('qmp')
+asking(program.command('qmp'))
   .description('run one QMP command, or one from each line of stdin')
   .argument('[command]', 'such as query-jobs')
   .argument('[arguments...]', 'KEY=VALUE, or one JSON object')
-  .addOption(qmpAddressOption())
   .option('--events', 'stay connected and print events', false)
   .action(async (command, args, options) => (await import('./qmp.ts')).qmp(command, args, options));
 

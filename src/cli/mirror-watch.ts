@@ -32,8 +32,10 @@ export class MirrorWatch {
 
   async #loop(): Promise<void> {
     while (this.#running) {
-      const jobs = await this.#daemon.dispatcher.call('query-block-jobs');
-      if (!this.#running) return;
+      const asked = this.#daemon.dispatcher.call('query-block-jobs');
+      // Refused when the process is ending.
+      const jobs = await asked.catch(() => undefined);
+      if (jobs === undefined || !this.#running) return;
       if (jobs.length > 0) this.line.show(jobs.map((job) => this.#text(job)).join(' | '));
       await new Promise<void>((resolve) => {
         systemClock.after(INTERVAL_MS, resolve);

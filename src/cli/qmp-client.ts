@@ -1,14 +1,20 @@
-import type { SocketAddress } from '../net/address.ts';
 import type { Connection } from '../net/connection.ts';
 import { dial } from '../net/dial.ts';
+import type { Endpoint } from '../net/endpoint.ts';
+import { readTokenFile } from '../net/token-file.ts';
+import type { WebSocketConnection } from '../net/web-socket.ts';
+import { dialWebSocket } from '../net/web-socket-dial.ts';
 import type { Clock } from '../util/clock.ts';
 import { RefusedError, UsageError } from '../util/errors.ts';
+import { QMP_MESSAGE_BYTES_MAX } from '../util/limits.ts';
 
 /**
  * A QMP client for the commands of the command line: one request at a time, events on the side.
  * It reads one message a line, as both QEMU and we write them.
  */
 const DIAL_TIMEOUT_MS = 10_000;
+
+type Transport = Connection | WebSocketConnection;
 
 export interface QmpEvent {
   readonly event: string;
@@ -24,14 +30,14 @@ interface Message {
 }
 
 export class QmpClient {
-  readonly #connection: Connection;
+  readonly #connection: Transport;
   readonly #onEvent: (event: QmpEvent) => void;
   #unread = '';
   #messages: Message[] = [];
   #waiter: ((message: Message | undefined) => void) | undefined;
   #ended = false;
 
-  private constructor(connection: Connection, onEvent: (event: QmpEvent) => void) {
+  private constructor(connection: Transport, onEvent: (event: QmpEvent) => void) {
     this.#connection = connection;
     this.#onEvent = onEvent;
     connection.takeOver({
@@ -48,28 +54,31 @@ export class QmpClient {
 
   /** Connects and negotiates; `UsageError` when nobody answers there as a QMP server. */
   static async connect(
-    address: SocketAddress,
+    endpoint: Endpoint,
     clock: Clock,
-    onEvent: (event: QmpEvent) => void = () => {},
+    options: {
+      readonly tokenFile?: string | undefined;
+      readonly onEvent?: (event: QmpEvent) => void;
+    } = {},
   ): Promise<QmpClient> {
-    const connection = await dial(address, { clock, timeoutMs: DIAL_TIMEOUT_MS }).catch(
-      (error: Error) => {
-        throw new UsageError(`Cannot reach the daemon: ${error.message}`);
-      },
-    );
+    const { tokenFile, onEvent = () => {} } = options;
+    const token = tokenFile === undefined ? undefined : readTokenFile(tokenFile);
+    const connection = await connect(endpoint, clock, token).catch((error: Error) => {
+      throw new UsageError(`Cannot reach the daemon: ${error.message}`);
+    });
     const client = new QmpClient(connection, onEvent);
     const greeting = await client.#next();
     if (greeting?.QMP === undefined) {
       throw new UsageError(`${connection.peer} does not speak QMP`);
     }
-    await client.execute('qmp_capabilities');
+    await client.execute('qmp_capabilities', token === undefined ? token : { 'x-token': token });
     return client;
   }
 
   /** The command's `return`; throws `RefusedError` with the server's class and sentence. */
   async execute(command: string, args?: object): Promise<unknown> {
     const request = { execute: command, ...(args && { arguments: args }) };
-    this.#connection.write(Buffer.from(`${JSON.stringify(request)}\n`));
+    this.#connection.write(Buffer.from(`${JSON.stringify(request)}\r\n`));
     const reply = await this.#next();
     if (reply === undefined) throw new UsageError('The daemon has closed the connection');
     if (reply.error !== undefined) {
@@ -121,6 +130,13 @@ export class QmpClient {
     this.#ended = true;
     this.#deliver(undefined);
   }
+}
+
+function connect(endpoint: Endpoint, clock: Clock, token?: string): Promise<Transport> {
+  const options = { clock, timeoutMs: DIAL_TIMEOUT_MS };
+  if (!endpoint.webSocket) return dial(endpoint.address, options);
+  const messageBytesMax = QMP_MESSAGE_BYTES_MAX;
+  return dialWebSocket(endpoint.address, { ...options, messageBytesMax, token });
 }
 
 /** Undefined for what is no JSON: then it is no QMP server either. */

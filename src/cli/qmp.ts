@@ -1,6 +1,6 @@
 import { createInterface } from 'node:readline';
 import { parseKeyval } from '../daemon/keyval.ts';
-import type { SocketAddress } from '../net/address.ts';
+import type { Endpoint } from '../net/endpoint.ts';
 import { systemClock } from '../util/clock.ts';
 import { RefusedError, UsageError } from '../util/errors.ts';
 import { QmpClient, type QmpEvent } from './qmp-client.ts';
@@ -9,13 +9,18 @@ import { QmpClient, type QmpEvent } from './qmp-client.ts';
 export async function qmp(
   command: string | undefined,
   words: readonly string[],
-  options: { readonly qmp: SocketAddress; readonly events: boolean },
+  options: {
+    readonly qmp: Endpoint;
+    readonly qmpTokenFile?: string;
+    readonly events: boolean;
+  },
 ): Promise<void> {
   const print = (value: unknown) => process.stdout.write(`${JSON.stringify(value)}\n`);
   const onEvent = (event: QmpEvent) => {
     if (options.events) print(event);
   };
-  const client = await QmpClient.connect(options.qmp, systemClock, onEvent);
+  const { qmp: endpoint, qmpTokenFile: tokenFile } = options;
+  const client = await QmpClient.connect(endpoint, systemClock, { tokenFile, onEvent });
   try {
     if (command !== undefined) print(await client.execute(command, argumentsOf(words)));
     else if (!options.events) await runLines(client, print);

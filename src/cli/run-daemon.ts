@@ -1,7 +1,6 @@
 import { Daemon } from '../daemon/daemon.ts';
 import { PidFile } from '../daemon/pid-file.ts';
-import type { SocketAddress } from '../net/address.ts';
-import { formatAddress } from '../net/address.ts';
+import { type Endpoint, formatEndpoint } from '../net/endpoint.ts';
 import { systemClock } from '../util/clock.ts';
 import { type LogOptions, makeLog } from './logger.ts';
 import { version } from './version.ts';
@@ -11,7 +10,8 @@ import { version } from './version.ts';
  * setting up takes everything down again before it is told. A second signal ends at once.
  */
 export interface DaemonOptions extends LogOptions {
-  readonly qmp?: SocketAddress | undefined;
+  readonly qmp?: Endpoint | undefined;
+  readonly qmpTokenFile?: string | undefined;
   readonly pidFile?: string | undefined;
 }
 
@@ -36,8 +36,8 @@ export async function runDaemon(
   let pidFile: PidFile | undefined;
   try {
     if (options.qmp !== undefined) {
-      const address = await daemon.listenQmp(options.qmp);
-      process.stdout.write(`QMP on ${formatAddress(address)}\n`);
+      const endpoint = await daemon.listenQmp(options.qmp, options.qmpTokenFile);
+      process.stdout.write(`QMP on ${formatEndpoint(endpoint)}\n`);
     }
     const ready = setUp(daemon).then(() => 'ready');
     if ((await Promise.race([stopped.then(() => 'stopped'), ready])) === 'stopped') {

@@ -2,7 +2,7 @@ import { closeSync, existsSync, ftruncateSync, openSync, unlinkSync } from 'node
 import { formatNbdUri } from '../../protocol/nbd/uri.ts';
 import type { Arguments } from '../../protocol/qmp/schema.ts';
 import type { Daemon } from '../daemon/daemon.ts';
-import type { SocketAddress } from '../net/address.ts';
+import { isLoopback, type SocketAddress } from '../net/address.ts';
 import { UsageError } from '../util/errors.ts';
 import { diskOptions, fileDriver } from './arguments.ts';
 import { MirrorWatch } from './mirror-watch.ts';
@@ -174,7 +174,7 @@ async function addExport(
 
 function isWide(address: SocketAddress): boolean {
   if (address.type === 'unix') return false;
-  return address.host !== '::1' && address.host !== 'localhost' && !address.host.startsWith('127.');
+  return !isLoopback(address.host);
 }
 
 /** Makes a sparse file; false when there is one already. */

@@ -1,12 +1,13 @@
 import type { Returns } from '../../protocol/qmp/schema.ts';
-import type { SocketAddress } from '../net/address.ts';
+import type { Endpoint } from '../net/endpoint.ts';
 import { systemClock } from '../util/clock.ts';
 import { formatBytes } from '../util/units.ts';
 import { QmpClient } from './qmp-client.ts';
 
 /** `status`: what a daemon exports and mirrors, for people, for programs, and as a predicate. */
 interface StatusOptions {
-  readonly qmp: SocketAddress;
+  readonly qmp: Endpoint;
+  readonly qmpTokenFile?: string;
   readonly json: boolean;
   readonly is?: 'ready' | 'synced';
 }
@@ -17,7 +18,9 @@ type Exports = Returns<'query-block-exports'>;
 type Jobs = Returns<'query-block-jobs'>;
 
 export async function status(options: StatusOptions): Promise<void> {
-  const client = await QmpClient.connect(options.qmp, systemClock);
+  const client = await QmpClient.connect(options.qmp, systemClock, {
+    tokenFile: options.qmpTokenFile,
+  });
   try {
     const exports = (await client.execute('query-block-exports')) as Exports;
     const jobs = (await client.execute('query-block-jobs')) as Jobs;

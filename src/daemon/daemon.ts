@@ -3,10 +3,14 @@ import { createDispatcher } from '../monitor/create-dispatcher.ts';
 import type { Dispatcher } from '../monitor/dispatcher.ts';
 import { Monitor } from '../monitor/monitor.ts';
 import { Storage } from '../monitor/storage.ts';
+import { Token } from '../monitor/token.ts';
 import type { SocketAddress } from '../net/address.ts';
 import { BusyPoll } from '../net/busy-poll.ts';
+import type { Endpoint } from '../net/endpoint.ts';
+import { readTokenFile } from '../net/token-file.ts';
 import { loadSyscalls } from '../sys/syscalls.ts';
-import type { Clock } from '../util/clock.ts';
+import { type Clock, sleep } from '../util/clock.ts';
+import { QMP_LAST_COMMANDS_MS_MAX } from '../util/limits.ts';
 import type { Log } from '../util/log.ts';
 
 /**
@@ -29,11 +33,13 @@ export class Daemon {
   /** Resolves when somebody has said `quit`. */
   readonly quitting: Promise<void>;
   readonly #monitor: Monitor;
+  readonly #clock: Clock;
   readonly #log: Log;
 
   constructor(options: DaemonOptions) {
     const { clock, log, version, ffi } = options;
     this.#log = log;
+    this.#clock = clock;
     this.storage = new Storage({
       clock,
       log,
@@ -51,9 +57,13 @@ export class Daemon {
     this.#monitor = new Monitor({ dispatcher: this.dispatcher, clock, log });
   }
 
-  /** Opens a QMP monitor; resolves with its address, the port known. */
-  listenQmp(address: SocketAddress): Promise<SocketAddress> {
-    return this.#monitor.listen(address);
+  /**
+   * Opens a QMP monitor; resolves with where it is, the port known. With a file, clients have to
+   * show the token in it.
+   */
+  async listenQmp({ address, webSocket }: Endpoint, tokenFile?: string): Promise<Endpoint> {
+    const token = tokenFile === undefined ? undefined : Token.parse(readTokenFile(tokenFile));
+    return { address: await this.#monitor.listen(address, { webSocket, token }), webSocket };
   }
 
   /** Where the NBD server listens; nothing while there is none. */
@@ -63,9 +73,12 @@ export class Daemon {
 
   /**
    * Takes everything down in order: clients are answered, jobs cancelled, disks flushed and closed.
+   * No commands are taken meanwhile: what one of them set up would be missed.
    */
   async close(): Promise<void> {
     this.#log.info({}, 'closing');
+    const ended = this.dispatcher.close();
+    await Promise.race([ended, sleep(this.#clock, QMP_LAST_COMMANDS_MS_MAX)]);
     await this.storage.close();
     await this.#monitor.close();
   }

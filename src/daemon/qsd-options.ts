@@ -1,7 +1,7 @@
 import { checkValue } from '../../protocol/qmp/check-arguments.ts';
 import { QmpError } from '../../protocol/qmp/error.ts';
 import type { Arguments, CommandName, Qmp, TypeName } from '../../protocol/qmp/schema.ts';
-import type { SocketAddress } from '../net/address.ts';
+import type { Endpoint } from '../net/endpoint.ts';
 import { UsageError } from '../util/errors.ts';
 import { parseKeyval, parseObject } from './keyval.ts';
 
@@ -11,7 +11,11 @@ import { parseKeyval, parseObject } from './keyval.ts';
  */
 export type Step =
   | { readonly do: 'execute'; readonly command: CommandName; readonly arguments: object }
-  | { readonly do: 'monitor'; readonly address: SocketAddress };
+  | {
+      readonly do: 'monitor';
+      readonly endpoint: Endpoint;
+      readonly tokenFile: string | undefined;
+    };
 
 export interface QsdPlan {
   readonly steps: readonly Step[];
@@ -22,7 +26,7 @@ const OPTIONS = ['blockdev', 'chardev', 'export', 'monitor', 'nbd-server', 'obje
 
 export function planQsd(argv: readonly string[]): QsdPlan {
   const steps: Step[] = [];
-  const chardevs = new Map<string, SocketAddress>();
+  const chardevs = new Map<string, Endpoint>();
   let pidFile: string | undefined;
   for (const { option, value } of readOptions(argv)) {
     switch (option) {
@@ -39,7 +43,7 @@ export function planQsd(argv: readonly string[]): QsdPlan {
         addChardev(chardevs, value);
         break;
       case 'monitor':
-        steps.push({ do: 'monitor', address: monitorAddress(chardevs, value) });
+        steps.push(monitor(chardevs, value));
         break;
       case 'object':
         steps.push(execute('object-add', check('ObjectOptions', value, 'qom-type')));
@@ -92,10 +96,11 @@ function nbdServer(text: string): Arguments<'nbd-server-start'> {
   return { ...rest, addr: { type, data } } as Arguments<'nbd-server-start'>;
 }
 
-/** `socket,id=ID,path=PATH,server=on,wait=off`, or host and port. */
-function addChardev(chardevs: Map<string, SocketAddress>, text: string): void {
+/** `socket,id=ID,path=PATH,server=on,wait=off[,websocket=on]`, or host and port. */
+function addChardev(chardevs: Map<string, Endpoint>, text: string): void {
   const options = parseKeyval(text, 'backend');
-  const { backend, id, path, host, port, server } = options as Record<string, string>;
+  const { backend, id, path, host, port, server, websocket } = options as Record<string, string>;
+  const webSocket = websocket === 'on';
   if (id === undefined) throw new UsageError(`Parameter 'id' is missing in '${text}'`);
   if (backend !== 'socket') {
     throw new UsageError(`Chardev '${id}': only the backend 'socket' is offered, not '${backend}'`);
@@ -104,22 +109,24 @@ function addChardev(chardevs: Map<string, SocketAddress>, text: string): void {
     throw new UsageError(`Chardev '${id}': only server=on is offered`);
   }
   if (path !== undefined) {
-    chardevs.set(id, { type: 'unix', path });
+    chardevs.set(id, { address: { type: 'unix', path }, webSocket });
     return;
   }
   const number = Number(port);
   if (host === undefined || !Number.isInteger(number) || number < 0 || number > 65535) {
     throw new UsageError(`Chardev '${id}' needs path=PATH, or host=HOST,port=PORT`);
   }
-  chardevs.set(id, { type: 'inet', host, port: number });
+  chardevs.set(id, { address: { type: 'inet', host, port: number }, webSocket });
 }
 
-function monitorAddress(chardevs: Map<string, SocketAddress>, text: string): SocketAddress {
-  const { chardev, mode } = parseKeyval(text, 'chardev') as Record<string, string>;
+/** `chardev=ID[,token-file=PATH]`. */
+function monitor(chardevs: ReadonlyMap<string, Endpoint>, text: string): Step {
+  const options = parseKeyval(text, 'chardev') as Record<string, string>;
+  const { chardev, mode, 'token-file': tokenFile } = options;
   if (mode !== undefined && mode !== 'control') {
     throw new UsageError(`Monitor mode '${mode}' is not offered, only 'control' (QMP)`);
   }
-  const address = chardev === undefined ? undefined : chardevs.get(chardev);
-  if (address === undefined) throw new UsageError(`chardev "${chardev ?? ''}" not found`);
-  return address;
+  const endpoint = chardev === undefined ? undefined : chardevs.get(chardev);
+  if (endpoint === undefined) throw new UsageError(`chardev "${chardev ?? ''}" not found`);
+  return { do: 'monitor', endpoint, tokenFile };
 }

@@ -1,15 +1,20 @@
 import { checkArguments } from '../../protocol/qmp/check-arguments.ts';
 import { QmpError } from '../../protocol/qmp/error.ts';
 
-/**
- * qmp_capabilities. The schema knows the capability `oob` (commands out of band); this monitor does
- * not offer it.
- */
-export function checkCapabilities(given: object, alreadyNegotiated: boolean): void {
-  const { enable = [] } = checkArguments('qmp_capabilities', given);
+/** What a client has asked for with qmp_capabilities. */
+export interface Capabilities {
+  /** Commands out of band: `exec-oob` is understood. */
+  readonly oob: boolean;
+  /** What it shows where one is needed. */
+  readonly token: string | undefined;
+}
+
+/** Reads the arguments of qmp_capabilities, which a client sends once. */
+export function readCapabilities(given: object, alreadyNegotiated: boolean): Capabilities {
+  const { enable = [], 'x-token': token } = checkArguments('qmp_capabilities', given);
   if (alreadyNegotiated) {
     const desc = 'Capabilities negotiation is already complete, command ignored';
     throw new QmpError(desc, 'CommandNotFound');
   }
-  for (const capability of enable) throw new QmpError(`Capability ${capability} not available`);
+  return { oob: enable.includes('oob'), token };
 }

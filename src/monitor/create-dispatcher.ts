@@ -7,6 +7,7 @@ import { jobCommands } from './commands/jobs.ts';
 import { mirrorCommands } from './commands/mirror.ts';
 import { objectCommands } from './commands/objects.ts';
 import { transactionCommands } from './commands/transaction.ts';
+import { yankCommands } from './commands/yank.ts';
 import { Dispatcher } from './dispatcher.ts';
 import type { Storage } from './storage.ts';
 
@@ -34,6 +35,7 @@ export function createDispatcher(
     subscribe: (listener) => events.subscribe(listener),
     handlers: {
       ...controlCommands({ version, clock, onQuit: options.onQuit }),
+      ...yankCommands(graph),
       ...blockCommands(graph, nodes),
       ...objectCommands(objects),
       ...bitmaps,

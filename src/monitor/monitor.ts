@@ -1,25 +1,41 @@
 import { writeLine } from '../../protocol/qmp/json-writer.ts';
-import { formatAddress, type SocketAddress } from '../net/address.ts';
+import { isLoopback, type SocketAddress } from '../net/address.ts';
 import { ConnectionLimit } from '../net/connection-limit.ts';
-import { type Listener, listen } from '../net/listen.ts';
+import { formatEndpoint } from '../net/endpoint.ts';
+import { listen } from '../net/listen.ts';
+import { listenForWebSockets } from '../net/web-socket-listen.ts';
 import { type Clock, sleep } from '../util/clock.ts';
 import { UsageError } from '../util/errors.ts';
-import { QMP_GOODBYE_MS_MAX, QMP_SESSIONS_MAX } from '../util/limits.ts';
+import {
+  QMP_GOODBYE_MS_MAX,
+  QMP_MESSAGE_BYTES_MAX,
+  QMP_SESSIONS_MAX,
+  QMP_STRANGER_MS_MAX,
+  QMP_STRANGERS_MAX,
+} from '../util/limits.ts';
 import type { Log } from '../util/log.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import { type MonitorConnection, QmpSession } from './session.ts';
+import type { Token } from './token.ts';
+import { whyNotWelcome } from './web-socket-door.ts';
+
+export interface MonitorOptions {
+  /** What clients have to show. */
+  readonly token?: Token | undefined;
+  /** Clients speak in WebSocket frames, not in lines. */
+  readonly webSocket?: boolean;
+}
 
 /**
- * Where QMP clients come in: any number of Unix sockets and loopback ports, and all sessions that
- * they brought. QMP knows no passwords: whoever reaches it owns every disk here, so it is not
- * offered to the network.
+ * Where QMP clients come in: any number of Unix sockets, ports and WebSockets, and all sessions
+ * that they brought. Whoever reaches QMP owns every disk here: beyond this host it takes a token.
  */
 export class Monitor {
   readonly #dispatcher: Dispatcher;
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #limit = new ConnectionLimit(QMP_SESSIONS_MAX);
-  readonly #listeners: Listener[] = [];
+  readonly #listeners: { close(): void }[] = [];
   readonly #sessions = new Map<QmpSession, MonitorConnection>();
   readonly #unsubscribe: () => void;
 
@@ -39,32 +55,53 @@ export class Monitor {
   }
 
   /** Resolves with the address, its port known; rejects with `UsageError` naming what is wrong. */
-  async listen(address: SocketAddress): Promise<SocketAddress> {
-    if (address.type === 'inet' && !isLoopback(address.host)) {
+  async listen(address: SocketAddress, options: MonitorOptions = {}): Promise<SocketAddress> {
+    const { token, webSocket = false } = options;
+    if (address.type === 'inet' && !isLoopback(address.host) && token === undefined) {
       throw new UsageError(
-        `Cannot listen for QMP on ${formatAddress(address)}: QMP has no passwords, so only ` +
-          'Unix sockets and loopback addresses are allowed',
+        `Cannot listen for QMP on ${formatEndpoint({ address, webSocket })} without a token: ` +
+          'only Unix sockets and loopback addresses are safe without one',
       );
     }
-    const listener = await listen(address, {
-      limit: this.#limit,
-      onConnection: (connection) => this.serve(connection),
-    });
+    const listener = webSocket
+      ? await listenForWebSockets(address, {
+          limit: this.#limit,
+          strangersMax: QMP_STRANGERS_MAX,
+          messageBytesMax: QMP_MESSAGE_BYTES_MAX,
+          protocol: 'qmp',
+          clock: this.#clock,
+          refuse: (headers) => whyNotWelcome(headers, token),
+          onConnection: (connection) => this.serve(connection),
+        })
+      : await listen(address, {
+          limit: this.#limit,
+          onConnection: (connection) => this.serve(connection, token),
+        });
     this.#listeners.push(listener);
     return listener.address;
   }
 
-  /** Serves a connection that came in some other way. */
-  serve(connection: MonitorConnection): void {
+  /** Serves a connection, however it came in; with a token, one that has yet to show it. */
+  serve(connection: MonitorConnection, token?: Token): void {
     const { peer } = connection;
+    if (token !== undefined && this.#strangers() >= QMP_STRANGERS_MAX) {
+      this.#log.warn({ peer }, 'too many QMP clients without the token: turned away');
+      connection.destroy();
+      return;
+    }
     this.#log.debug({ peer }, 'QMP client connected');
     const session = new QmpSession(connection, {
       version: this.#dispatcher.version,
-      execute: (command, given) => this.#dispatcher.execute(command, given),
+      execute: (...request) => this.#dispatcher.execute(...request),
+      token,
       log: this.#log,
     });
     this.#sessions.set(session, connection);
+    const patience = this.#clock.after(QMP_STRANGER_MS_MAX, () => {
+      if (!session.isTrusted) connection.destroy();
+    });
     void connection.closed.then(() => {
+      patience.cancel();
       this.#sessions.delete(session);
       this.#log.debug({ peer }, 'QMP client gone');
     });
@@ -80,8 +117,8 @@ export class Monitor {
     if (connections.length > 0) await Promise.race([gone, sleep(this.#clock, QMP_GOODBYE_MS_MAX)]);
     for (const connection of connections) connection.destroy();
   }
-}
 
-function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || /^127\.\d+\.\d+\.\d+$/.test(host);
+  #strangers(): number {
+    return [...this.#sessions.keys()].filter((session) => !session.isTrusted).length;
+  }
 }

@@ -23,6 +23,11 @@ export function formatAddress(address: SocketAddress): string {
   return `${host}:${address.port}`;
 }
 
+/** Whether only this host can reach what listens there, by how the address is written. */
+export function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || /^127\.\d+\.\d+\.\d+$/.test(host);
+}
+
 /** What the system said, in words; undefined codes keep the system's own sentence. */
 export function reasonOf(error: NodeJS.ErrnoException): string {
   return (error.code !== undefined ? REASONS[error.code] : undefined) ?? error.message;

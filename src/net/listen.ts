@@ -56,6 +56,16 @@ const UNIX_PATH_BYTES_MAX = 107;
 
 /** Rejects with `UsageError` naming the address when it cannot be had. */
 export async function listen(address: SocketAddress, options: ListenOptions): Promise<Listener> {
+  const makeServer = () => createServer({ allowHalfOpen: true, pauseOnConnect: true });
+  const bound = await bind(address, makeServer);
+  return new Listener(bound.server, bound.address, options);
+}
+
+/** A server of any kind at an address, its port known. Rejects as `listen`. */
+export async function bind<Kind extends Server>(
+  address: SocketAddress,
+  makeServer: () => Kind,
+): Promise<{ readonly server: Kind; readonly address: SocketAddress }> {
   if (address.type === 'unix' && Buffer.byteLength(address.path) > UNIX_PATH_BYTES_MAX) {
     throw new UsageError(
       `Cannot listen on ${formatAddress(address)}: a socket's path has at most ` +
@@ -63,15 +73,15 @@ export async function listen(address: SocketAddress, options: ListenOptions): Pr
     );
   }
   try {
-    return await tryListen(address, options);
+    return await tryBind(address, makeServer());
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code === 'EADDRINUSE' && address.type === 'unix' && (await removeStale(address.path))) {
-      return listen(address, options);
+      return bind(address, makeServer);
     }
     if (code === 'EADDRINUSE' && address.type === 'inet') {
       const { port, portMax = port } = address;
-      if (port < portMax) return listen({ ...address, port: port + 1 }, options);
+      if (port < portMax) return bind({ ...address, port: port + 1 }, makeServer);
     }
     const reason = whyNot(error as NodeJS.ErrnoException, address);
     throw new UsageError(`Cannot listen on ${formatAddress(address)}: ${reason}`, { cause: error });
@@ -85,13 +95,15 @@ function whyNot(error: NodeJS.ErrnoException, address: SocketAddress): string {
   return reasonOf(error);
 }
 
-function tryListen(address: SocketAddress, options: ListenOptions): Promise<Listener> {
-  const server = createServer({ allowHalfOpen: true, pauseOnConnect: true });
+function tryBind<Kind extends Server>(
+  address: SocketAddress,
+  server: Kind,
+): Promise<{ server: Kind; address: SocketAddress }> {
   return new Promise((resolve, reject) => {
     server.once('error', reject);
     server.once('listening', () => {
       server.off('error', reject);
-      resolve(new Listener(server, actualAddress(address, server), options));
+      resolve({ server, address: actualAddress(address, server) });
     });
     if (address.type === 'unix') server.listen({ path: address.path });
     else server.listen({ host: address.host, port: address.port });
@@ -137,7 +149,8 @@ function adopt(accepted: Socket, address: SocketAddress, busyPoll?: BusyPoll): C
   return new Connection(new Socket(options), peer, incoming);
 }
 
-function peerOf(socket: Socket, address: SocketAddress): string {
+/** Who is at the other end of an accepted socket. */
+export function peerOf(socket: Socket, address: SocketAddress): string {
   if (address.type === 'unix') return `client of ${formatAddress(address)}`;
   const { remoteAddress: host = '?', remotePort: port = 0 } = socket;
   return formatAddress({ type: 'inet', host, port });

@@ -97,6 +97,8 @@ export const QMP_MESSAGE_BYTES_MAX = 64 * MiB;
 export const QMP_TOKENS_MAX = 2 * 1024 * 1024;
 /** Nesting of one QMP message, as QEMU. */
 export const QMP_NESTING_MAX = 1024;
+/** Commands in band that wait behind the running one, once `oob` is enabled, as QEMU. */
+export const QMP_QUEUE_MAX = 8;
 /** Replies and events that wait for a monitor which does not read, before it is closed. */
 export const QMP_UNSENT_BYTES_MAX = 4 * MiB;
 
@@ -148,6 +150,20 @@ export const NBD_OPTION_SWALLOW_BYTES_MAX = 1 * MiB;
 
 /** QMP clients at a time, over all monitors. */
 export const QMP_SESSIONS_MAX = 64;
+/** QMP clients at a time that have not shown the token. */
+export const QMP_STRANGERS_MAX = 16;
+/** Time for a QMP client, or for an HTTP request, to show the token. */
+export const QMP_STRANGER_MS_MAX = 10_000;
+/** What a QMP client may send before it has shown the token. */
+export const QMP_STRANGER_BYTES_MAX = 64 * KiB;
+/** Wrong tokens from one connection. */
+export const QMP_TOKEN_FAILURES_MAX = 3;
+/** Commands that run when the process ends get this long to end by themselves. */
+export const QMP_LAST_COMMANDS_MS_MAX = 1000;
+/** A request that would become a WebSocket, all its headers. */
+export const WEB_SOCKET_HEADER_BYTES_MAX = 16 * KiB;
+/** Pause between two pings, which keep proxies from taking a quiet WebSocket for a dead one. */
+export const WEB_SOCKET_PING_MS = 30_000;
 /** Time for QMP clients to take what is unsent when the process ends. */
 export const QMP_GOODBYE_MS_MAX = 1000;
 /** Granules of a dirty bitmap: a disk of 128 TiB in pieces of 512 bytes. */

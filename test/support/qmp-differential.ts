@@ -19,6 +19,8 @@ export interface Step {
 }
 
 export interface Options {
+  /** Capabilities that both clients enable. */
+  readonly enable?: readonly string[];
   /** Another qemu-storage-daemon than the installed one. */
   readonly program?: string | undefined;
   /** Equal events that follow each other count as one. */
@@ -46,7 +48,10 @@ export async function expectSameConversation(
   const { qmp } = await startQsd([], options.program);
   const them = await QmpPeer.connect(qmp);
   const us = await connectToUs(our);
-  for (const peer of [them, us]) await peer.execute('qmp_capabilities');
+  expect(capabilitiesOf(us)).toEqual(capabilitiesOf(them));
+  for (const peer of [them, us]) {
+    await peer.execute('qmp_capabilities', { enable: options.enable ?? [] });
+  }
   for (const step of steps) {
     if (step.repaired) for (const directory of [theirs, our]) await options.repair?.(directory);
     const expected = normalise(await ask(them, step, theirs), theirs);
@@ -71,6 +76,11 @@ export async function expectSameConversation(
 /** Two messages of one side: their members are in one order. */
 function isEqual(a: unknown, b: unknown): boolean {
   return JSON.stringify(a) === JSON.stringify(b);
+}
+
+/** What the greeting offers. */
+function capabilitiesOf(peer: QmpPeer): unknown {
+  return (peer.greeting['QMP'] as Message)['capabilities'];
 }
 
 async function connectToUs(directory: string): Promise<QmpPeer> {

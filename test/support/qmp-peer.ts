@@ -6,6 +6,7 @@ export type Message = Record<string, unknown>;
 /** A QMP client for tests: raw text in, whatever comes back out, events kept in order. */
 export class QmpPeer {
   readonly events: Message[] = [];
+  greeting: Message = {};
   readonly #socket: Socket;
   readonly #replies: Message[] = [];
   #unread = '';
@@ -25,7 +26,7 @@ export class QmpPeer {
   /** Resolves when the greeting is here: it is the first reply. */
   static async connect(path: string): Promise<QmpPeer> {
     const peer = new QmpPeer(connect({ path }));
-    await peer.reply();
+    peer.greeting = await peer.reply();
     return peer;
   }
 

@@ -2,7 +2,7 @@ import type { Docs } from './language.ts';
 
 export const CONTROL_DOCS = {
   title: 'The session',
-  about: 'Negotiation, versions, introspection, and the end of the process.',
+  about: 'Negotiation, versions, introspection, giving up on peers, and the end of the process.',
   commands: {
     qmp_capabilities: {
       about:
@@ -13,9 +13,14 @@ export const CONTROL_DOCS = {
           about: 'Capabilities from the greeting that the client wants.',
           default: 'none',
         },
+        'x-token': {
+          about: 'What a monitor that was given a token wants to see before anything else.',
+          default: 'none',
+        },
       },
       errors: {
-        'Capability oob not available': 'the greeting did not offer it',
+        "This monitor takes its token as 'x-token' of qmp_capabilities":
+          'it is missing or wrong; the third time the connection is closed',
         'CommandNotFound: Capabilities negotiation is already complete, command ignored':
           'it was sent before',
       },
@@ -29,6 +34,18 @@ export const CONTROL_DOCS = {
         'Every command, event and type as data, for clients that ask before they use something. ' +
         'The shape is that of QEMU; types keep their names here, which no client may depend on.',
       returns: 'A list of objects, each with `name` and `meta-type`.',
+    },
+    yank: {
+      about:
+        'Cuts the connections of NBD nodes to their servers: what waits for them fails at once, ' +
+        'and so do the commands behind it. Meant for a server that has stopped answering; may be ' +
+        'sent with `exec-oob`, ahead of a command that waits for it. A node with a reconnect ' +
+        'delay then connects anew.',
+      members: { instances: 'The nodes. When one of them is not there, none is cut.' },
+      errors: { 'DeviceNotFound: Instance not found': 'there is no such NBD node' },
+    },
+    'query-yank': {
+      about: 'What `yank` takes now. May be sent with `exec-oob`.',
     },
     quit: {
       about:
@@ -50,7 +67,15 @@ export const CONTROL_DOCS = {
     },
     QMPCapability: {
       about: 'What a client may switch on for its connection.',
-      members: { oob: 'Commands out of band.' },
+      members: { oob: 'Commands out of band: `exec-oob`.' },
+    },
+    YankInstanceType: {
+      about: 'What can be given up on.',
+      members: { 'block-node': 'The server of an NBD node.' },
+    },
+    YankInstance: {
+      about: 'A peer to give up on.',
+      members: { type: 'What it is.', 'node-name': 'Name of the node.' },
     },
     CommandInfo: { about: 'A command.', members: { name: 'What `execute` takes.' } },
   },

@@ -1,11 +1,10 @@
 import type { Version } from '../../../protocol/qmp/envelope.ts';
 import { commandInfo, schemaInfo } from '../../../protocol/qmp/introspection.ts';
-import type { CONTROL_COMMANDS } from '../../../protocol/qmp/schema/control.ts';
 import type { Clock } from '../../util/clock.ts';
 import type { Handlers } from '../handlers.ts';
 
 /** Who we are, what we understand, and the end. */
-type ControlName = Exclude<keyof typeof CONTROL_COMMANDS, 'qmp_capabilities'>;
+type ControlName = 'query-version' | 'query-commands' | 'query-qmp-schema' | 'quit';
 
 export function controlCommands(options: {
   readonly version: Version;

@@ -21,7 +21,11 @@ describe("qemu-storage-daemon's command line", () => {
     ]);
     expect(plan.pidFile).toBe('/run/pid');
     expect(plan.steps).toEqual([
-      { do: 'monitor', address: { type: 'unix', path: '/run/q.sock' } },
+      {
+        do: 'monitor',
+        endpoint: { address: { type: 'unix', path: '/run/q.sock' }, webSocket: false },
+        tokenFile: undefined,
+      },
       {
         do: 'execute',
         command: 'blockdev-add',
@@ -49,6 +53,22 @@ describe("qemu-storage-daemon's command line", () => {
         do: 'execute',
         command: 'block-export-add',
         arguments: { type: 'nbd', id: 'e', 'node-name': 'r', writable: true, name: 'disk' },
+      },
+    ]);
+  });
+
+  it('opens WebSockets, and monitors with a token', () => {
+    const plan = planQsd([
+      '--chardev',
+      'socket,id=c0,host=::,port=4444,server=on,wait=off,websocket=on',
+      '--monitor',
+      'c0,token-file=/etc/token',
+    ]);
+    expect(plan.steps).toEqual([
+      {
+        do: 'monitor',
+        endpoint: { address: { type: 'inet', host: '::', port: 4444 }, webSocket: true },
+        tokenFile: '/etc/token',
       },
     ]);
   });

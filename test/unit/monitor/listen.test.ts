@@ -48,7 +48,7 @@ describe('monitors', () => {
     'are not offered to the network: %s',
     async (host) => {
       await expect(rig.monitor.listen({ type: 'inet', host, port: 0 })).rejects.toThrow(
-        /^Cannot listen for QMP on .*:0: QMP has no passwords/,
+        /^Cannot listen for QMP on .*:0 without a token/,
       );
     },
   );

@@ -18,7 +18,7 @@ const NEGOTIATE = '{"execute":"qmp_capabilities"}';
 describe('a QMP session', () => {
   it('greets at once', () => {
     const { client } = makeSession(echo);
-    expect(client.received).toEqual([{ QMP: { version, capabilities: [] } }]);
+    expect(client.received).toEqual([{ QMP: { version, capabilities: ['oob'] } }]);
   });
 
   it('takes nothing but qmp_capabilities first, and that once', async () => {
@@ -26,13 +26,15 @@ describe('a QMP session', () => {
     client.received.length = 0;
     await client.send(
       '{"execute":"a"}',
-      '{"execute":"qmp_capabilities","arguments":{"enable":["oob"]}}',
+      '{"execute":"qmp_capabilities","arguments":{"enable":["x"]}}',
     );
     await client.send('{"execute":"qmp_capabilities","id":1}', '{"execute":"qmp_capabilities"}');
     const error = (desc: string) => ({ error: { class: 'CommandNotFound', desc } });
     expect(client.received).toEqual([
       error("Expecting capabilities negotiation with 'qmp_capabilities'"),
-      { error: { class: 'GenericError', desc: 'Capability oob not available' } },
+      {
+        error: { class: 'GenericError', desc: "Parameter 'null' does not accept value 'x'" },
+      },
       { return: {}, id: 1 },
       error('Capabilities negotiation is already complete, command ignored'),
     ]);

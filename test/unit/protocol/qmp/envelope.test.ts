@@ -3,13 +3,40 @@ import { idOf, readRequest } from '../../../../protocol/qmp/envelope.ts';
 import type { Json } from '../../../../protocol/qmp/json-builder.ts';
 import { writeLine } from '../../../../protocol/qmp/json-writer.ts';
 
+const plain = { oobEnabled: false };
+const withOob = { oobEnabled: true };
+
 describe('a request', () => {
   it('is a command with its arguments', () => {
-    expect(readRequest({ execute: 'quit' })).toEqual({ command: 'quit', arguments: {} });
-    expect(readRequest({ execute: 'a', arguments: { b: 1 }, id: 2 })).toEqual({
+    expect(readRequest({ execute: 'quit' }, plain)).toEqual({
+      command: 'quit',
+      outOfBand: false,
+      arguments: {},
+    });
+    expect(readRequest({ execute: 'a', arguments: { b: 1 }, id: 2 }, plain)).toEqual({
       command: 'a',
+      outOfBand: false,
       arguments: { b: 1 },
     });
+  });
+
+  it('can be out of band once that is enabled', () => {
+    expect(readRequest({ 'exec-oob': 'a' }, withOob)).toEqual({
+      command: 'a',
+      outOfBand: true,
+      arguments: {},
+    });
+    expect(() => readRequest({ 'exec-oob': 1 }, withOob)).toThrow(
+      "QMP input member 'exec-oob' must be a string",
+    );
+    for (const both of [
+      { execute: 'a', 'exec-oob': 'b' },
+      { 'exec-oob': 'b', execute: 'a' },
+    ]) {
+      expect(() => readRequest(both, withOob)).toThrow(
+        "QMP input member 'execute' clashes with 'exec-oob'",
+      );
+    }
   });
 
   it.each<[Json, string]>([
@@ -22,7 +49,7 @@ describe('a request', () => {
     [{ execute: 'a', 'exec-oob': 'a' }, "QMP input member 'exec-oob' is unexpected"],
     [{ execute: 'a', bogus: 1 }, "QMP input member 'bogus' is unexpected"],
   ])('%o is none', (message, desc) => {
-    expect(() => readRequest(message)).toThrow(desc);
+    expect(() => readRequest(message, plain)).toThrow(desc);
   });
 
   it('has an id even when nothing else is right', () => {
