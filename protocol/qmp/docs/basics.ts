@@ -1,9 +1,14 @@
 /** What is true of every command, in Markdown, for the head of the reference. */
-export const TRANSPORTS = `Any number of monitors listen on Unix sockets and TCP ports, and each
-takes several clients. A message is one JSON object; ours are one a line. Every client gets every
-event.
+export const TRANSPORTS = `Any number of monitors listen on Unix sockets (\`unix:PATH\`), TCP ports
+(\`tcp:HOST:PORT\`) and WebSockets (\`ws://HOST:PORT\`, one message a frame), and each takes several
+clients. A message is one JSON object; ours are one a line. Every client gets every event.
+
+Beyond loopback addresses a monitor needs a token, which the client sends as \`x-token\` of
+\`qmp_capabilities\`, or with the WebSocket's handshake. Nothing is encrypted.
 
 A session begins with our greeting, and with \`qmp_capabilities\`; nothing else is taken before it.
+A client that enables \`oob\` may send some commands with \`exec-oob\`: they are done ahead of those
+that wait.
 
 \`\`\`
 <- {"QMP": {"version": {"qemu": {...}, "package": "nbd-mirror ..."}, "capabilities": [...]}}
