@@ -50,6 +50,12 @@ export const DIFFERENCES = {
     ours: '`target-is-zero`',
     why: 'The language is that of 10.1.',
   },
+  'whole-qemu': {
+    what: 'commands of the whole QEMU',
+    qemu: 'qemu-storage-daemon does not have them',
+    ours: '`yank`, `query-yank`',
+    why: 'A server that hangs must not hold us for ever.',
+  },
   'schema-of-the-schema': {
     what: 'what `query-qmp-schema` says of its own answer',
     qemu: 'the types of its parts',
