@@ -6,6 +6,7 @@ import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fetchQsd } from './fetch-qsd.mjs';
 import { build, installModules, installPeers, ROOT, say } from './setup.mjs';
 
 const args = process.argv.slice(2).filter((arg) => arg !== '--vm');
@@ -14,6 +15,7 @@ const vm = process.argv.includes('--vm');
 installModules();
 build();
 installPeers();
+if (!vm) fetchQsd();
 if (vm) {
   const { fetchKernel } = await import('./fetch-kernel.mjs');
   fetchKernel();

@@ -80,7 +80,7 @@ describe('serve with a target', () => {
     expect(readFileSync(path('pid'), 'utf8')).toBe(`${server.pid}\n`);
     const { stdout } = await runNbdMirror(['status', '--qmp', qmp]);
     expect(stdout).toMatch(
-      /^export export0: node source\nmirror mirror0: ready, write-blocking, act/,
+      /^export export0: node mirror-top0\nmirror mirror0: ready, write-blocking, act/,
     );
     expect(readFileSync(path('copy.raw')).equals(readFileSync(path('disk.raw')))).toBe(true);
 

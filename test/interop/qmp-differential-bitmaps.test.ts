@@ -1,7 +1,7 @@
-import { describe, it } from 'vitest';
+import { it } from 'vitest';
 import { describePeers } from '../support/peers.ts';
 import { expectSameConversation, type Step } from '../support/qmp-differential.ts';
-import { newestQsd } from '../support/qsd.ts';
+import { describeRecentQsd } from '../support/qsd.ts';
 
 /** Bitmaps that hold something, and jobs that change, beside qemu-storage-daemon. */
 const send = (...message: [command: string, given?: object]): Step => ({ send: message });
@@ -67,11 +67,8 @@ describePeers('bitmaps that hold something, as in QEMU,', ['qemu-storage-daemon'
 const noCommit = {
   error: { class: 'GenericError', desc: "Parameter 'type' does not accept value 'commit'" },
 };
-const RECENT = newestQsd();
 
-const IS_RECENT = RECENT !== 'qemu-storage-daemon';
-
-describe.skipIf(!IS_RECENT)('what newer QEMUs alone have, or say in other words', () => {
+describeRecentQsd('what newer QEMUs alone have, or say in other words', (program) => {
   it('block-job-change', async () => {
     const change = (given: object) =>
       send('block-job-change', {
@@ -94,7 +91,7 @@ describe.skipIf(!IS_RECENT)('what newer QEMUs alone have, or say in other words'
         { ...send('job-complete', { id: 'm0' }), until: gone },
         change({}),
       ],
-      { program: RECENT },
+      { program },
     );
   });
 
@@ -109,7 +106,7 @@ describe.skipIf(!IS_RECENT)('what newer QEMUs alone have, or say in other words'
         grouped([{ type: 'abort', data: {} }]),
         sha256('full'),
       ],
-      { program: RECENT },
+      { program },
     );
   });
 
@@ -121,7 +118,7 @@ describe.skipIf(!IS_RECENT)('what newer QEMUs alone have, or say in other words'
         send('nbd-server-start', { addr, 'handshake-max-seconds': 5 }),
         send('nbd-server-stop'),
       ],
-      { program: RECENT },
+      { program },
     );
   });
 });

@@ -1,10 +1,10 @@
 import { expect, it } from 'vitest';
 import type { DifferenceKey } from '../../protocol/qmp/differences.ts';
 import { schemaInfo } from '../../protocol/qmp/introspection.ts';
-import { describePeers, startQsd } from '../support/peers.ts';
+import { startQsd } from '../support/peers.ts';
 import { QmpPeer } from '../support/qmp-peer.ts';
 import { type Info, namesIn } from '../support/qmp-schema-walk.ts';
-import { newestQsd } from '../support/qsd.ts';
+import { describeRecentQsd } from '../support/qsd.ts';
 
 /** What we have and QEMU 10.0 has not, each with its reason. */
 const OURS: readonly { readonly names: RegExp; readonly row: DifferenceKey }[] = [
@@ -32,9 +32,9 @@ it('follows the names that libvirt looks for', () => {
   }
 });
 
-describePeers('query-qmp-schema beside that of the newest QEMU here', [newestQsd()], () => {
+describeRecentQsd('query-qmp-schema beside that of a recent QEMU', (command) => {
   it('names nothing that QEMU does not name, but for the differences', async () => {
-    const { qmp } = await startQsd([], newestQsd());
+    const { qmp } = await startQsd([], command);
     const peer = await QmpPeer.connect(qmp);
     await peer.execute('qmp_capabilities');
     const { return: theirs } = await peer.execute('query-qmp-schema');
