@@ -8,7 +8,7 @@ const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const FETCHED = join(ROOT, '.cache', 'qsd10', 'qemu-storage-daemon');
 const RECENT_MAJOR = 10;
 
-/** $QSD, the one that was fetched from backports, or the installed one: the first that is recent. */
+/** $QSD, or the one that was fetched from backports, or the installed one: a recent one. */
 function recentQsd(): string | undefined {
   const candidates = [process.env['QSD'] ?? FETCHED, 'qemu-storage-daemon'];
   return candidates.find((command) => hasTool(command) && majorOf(command) >= RECENT_MAJOR);
