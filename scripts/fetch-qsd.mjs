@@ -1,7 +1,7 @@
 /**
  * A newer qemu-storage-daemon for benchmark and tests than the release of Debian has: the one in
- * its backports, downloaded by apt-get from wherever this machine gets its packages and unpacked (not
- * installed) under `.cache/qsd10`, with a wrapper that finds the libraries that came along.
+ * its backports, downloaded by apt-get from wherever this machine gets its packages and unpacked
+ * (not installed) under `.cache/qsd10`, with a wrapper that finds the libraries that came along.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
