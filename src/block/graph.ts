@@ -1,4 +1,5 @@
 import { assert } from '../util/assert.ts';
+import { RefusedError } from '../util/errors.ts';
 import type { BlockNode } from './node.ts';
 
 /**
@@ -44,6 +45,8 @@ class Use implements NodeUse {
 export interface Blocker {
   readonly node: BlockNode;
   readonly reason: string;
+  /** Who may not come: who would write, or anybody at all. */
+  readonly keepsOut: 'writers' | 'everybody';
 }
 
 export class BlockGraph {
@@ -130,15 +133,26 @@ export class BlockGraph {
     }
   }
 
-  /** Refuses other jobs and removal for a node until the returned function is called. */
-  block(node: BlockNode, reason: string): () => void {
-    const blocker = { node, reason };
+  /** Refuses new users, other jobs and removal for a node until the returned function is called. */
+  block(node: BlockNode, reason: string, keepsOut: Blocker['keepsOut']): () => void {
+    const blocker = { node, reason, keepsOut };
     this.#blockers.add(blocker);
     return () => this.#blockers.delete(blocker);
   }
 
-  blockerOf(node: BlockNode): string | undefined {
-    for (const blocker of this.#blockers) if (blocker.node === node) return blocker.reason;
-    return undefined;
+  isBlocked(node: BlockNode): boolean {
+    return this.#blockersOf(node).length > 0;
+  }
+
+  /** Throws `RefusedError` when somebody who would write to the node, or only read it, may not. */
+  assertNotBlocked(node: BlockNode, { writable }: { writable: boolean }): void {
+    for (const { reason, keepsOut } of this.#blockersOf(node)) {
+      if (!writable && keepsOut === 'writers') continue;
+      throw new RefusedError(`Node '${node.name}' is busy: ${reason}`);
+    }
+  }
+
+  #blockersOf(node: BlockNode): readonly Blocker[] {
+    return [...this.#blockers].filter((blocker) => blocker.node === node);
   }
 }

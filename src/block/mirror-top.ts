@@ -1,14 +1,14 @@
 import type { DirtyMap } from '../bitmap/dirty-map.ts';
 import { Unflushed } from '../bitmap/unflushed.ts';
 import { assert } from '../util/assert.ts';
-import { asBlockError, type BlockError } from '../util/errors.ts';
+import { asBlockError, BlockError } from '../util/errors.ts';
 import { MiB } from '../util/limits.ts';
+import { FilterNode } from './filter-node.ts';
 import type { NodeUse } from './graph.ts';
 import {
-  BlockNode,
+  type BlockNode,
   type Completion,
   type DiskRange,
-  type Extent,
   pieces,
   ZERO_MAY_UNMAP,
   ZERO_NO_FALLBACK,
@@ -44,10 +44,13 @@ export interface MirrorListener {
   onActiveError(error: BlockError): void;
 }
 
+/** Extents of the source that are looked at in one go after a discard. */
+const EXTENTS_MAX = 64;
+
 /** One side of a write-like request: what to do on a node, for the range or a part of it. */
 type Side = (node: BlockNode, range: DiskRange) => Completion;
 
-export class MirrorTop extends BlockNode {
+export class MirrorTop extends FilterNode {
   readonly driver = 'mirror-top';
   /** Not named by the operator: queries look through it. */
   readonly implicit: boolean;
@@ -95,22 +98,6 @@ export class MirrorTop extends BlockNode {
     return this.#successor ?? this.#source.node;
   }
 
-  get size(): number {
-    return this.child.size;
-  }
-
-  get readOnly(): boolean {
-    return this.child.readOnly;
-  }
-
-  get limits() {
-    return this.child.limits;
-  }
-
-  get features() {
-    return this.child.features;
-  }
-
   /** Client writes on their way through the filter, in whichever mode. */
   get writesInFlight(): number {
     return this.#passiveWrites + this.#activeWrites;
@@ -152,22 +139,6 @@ export class MirrorTop extends BlockNode {
   }
 
   async close(): Promise<void> {}
-
-  protected doRead(offset: number, buffer: Buffer): Completion {
-    return this.child.read(offset, buffer);
-  }
-
-  protected doBlockStatus(
-    offset: number,
-    length: number,
-    extentsMax: number,
-  ): readonly Extent[] | Promise<readonly Extent[]> {
-    return this.child.blockStatus(offset, length, extentsMax);
-  }
-
-  protected override doPrefetch(offset: number, length: number): Completion {
-    return this.child.prefetch(offset, length);
-  }
 
   protected doWrite(offset: number, data: Buffer, flags: number): Completion {
     if (this.#gate !== undefined) {
@@ -211,7 +182,7 @@ export class MirrorTop extends BlockNode {
     return this.#onBoth(range, discard, (node, part) => this.#likeSource(node, part), true);
   }
 
-  protected doFlush(): Completion {
+  protected override doFlush(): Completion {
     const source = this.child.flush();
     if (!this.copiesSynchronously) return source;
     const target = this.flushTarget().catch((error: unknown) => {
@@ -311,7 +282,8 @@ export class MirrorTop extends BlockNode {
     const copiedBytes = onTarget === undefined || failed ? 0 : onTarget.length;
     if (onTarget !== undefined) this.unflushed.add(onTarget.offset, onTarget.length);
     if (onSource.status === 'fulfilled' && copied.status === 'rejected') {
-      this.#targetFailed(copied.reason, range);
+      // What cannot be read of the source is marked: the copy that follows tells of it.
+      if (!(copied.reason instanceof SourceUnread)) this.#targetFailed(copied.reason, range);
     }
     hold.release();
     this.#activeWrites--;
@@ -351,7 +323,7 @@ export class MirrorTop extends BlockNode {
     const source = this.#source.node;
     const end = range.offset + range.length;
     for (let at = range.offset; at < end; ) {
-      for (const extent of await source.blockStatus(at, end - at, 64)) {
+      for (const extent of await asked(() => source.blockStatus(at, end - at, EXTENTS_MAX))) {
         if (extent.zero) {
           await target.writeZeroes(extent.offset, extent.length, ZERO_MAY_UNMAP);
         } else {
@@ -389,11 +361,23 @@ function begin(side: Side, node: BlockNode, range: DiskRange): Completion {
   }
 }
 
+/** The source did not say what the target should be like. */
+class SourceUnread extends Error {}
+
+async function asked<T>(question: () => T): Promise<Awaited<T>> {
+  try {
+    return await question();
+  } catch (error) {
+    if (error instanceof BlockError) throw new SourceUnread('the source', { cause: error });
+    throw error;
+  }
+}
+
 async function copyData(source: BlockNode, target: BlockNode, extent: DiskRange): Promise<void> {
   const buffer = Buffer.allocUnsafe(Math.min(extent.length, MiB));
   for (const piece of pieces(extent.offset, extent.length, MiB)) {
     const data = buffer.subarray(0, piece.length);
-    await source.read(piece.offset, data);
+    await asked(() => source.read(piece.offset, data));
     await target.write(piece.offset, data);
   }
 }

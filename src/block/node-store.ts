@@ -114,8 +114,7 @@ export class NodeStore {
     if (node === undefined) throw new RefusedError(`Failed to find node with node-name='${name}'`);
     const users = this.#graph.usersOf(node);
     if (users.some(({ user }) => !isNode(user))) throw new RefusedError(`Node ${name} is in use`);
-    const reason = this.#graph.blockerOf(node);
-    if (reason !== undefined) throw new RefusedError(`Node '${name}' is busy: ${reason}`);
+    this.#graph.assertNotBlocked(node, { writable: true });
     if (this.#entries.get(node)?.owned !== true) {
       throw new RefusedError(`Node ${name} is not owned by the monitor`);
     }
@@ -178,10 +177,7 @@ export class NodeStore {
     if (node === undefined) {
       throw new RefusedError(`Cannot find device='${child}' nor node-name='${child}'`);
     }
-    const reason = this.#graph.blockerOf(node);
-    if (writable && reason !== undefined) {
-      throw new RefusedError(`Node '${child}' is busy: ${reason}`);
-    }
+    this.#graph.assertNotBlocked(node, { writable });
     return this.#graph.use(node, `node ${parent}`, { writable });
   }
 

@@ -1,15 +1,10 @@
 import { BlockError, RefusedError } from '../util/errors.ts';
+import { FilterNode } from './filter-node.ts';
 import type { NodeUse } from './graph.ts';
-import {
-  type BlockFeatures,
-  type BlockLimits,
-  BlockNode,
-  type Completion,
-  type Extent,
-} from './node.ts';
+import type { BlockLimits, BlockNode, Completion, Extent } from './node.ts';
 
 /** A window onto another node: a partition, or a disk behind a header. */
-export class RawNode extends BlockNode {
+export class RawNode extends FilterNode {
   override readonly driver = 'raw';
   /** Where the window begins in the child, in bytes. */
   readonly offset: number;
@@ -71,14 +66,6 @@ export class RawNode extends BlockNode {
     };
   }
 
-  override get features(): BlockFeatures {
-    return this.child.features;
-  }
-
-  override cancelInFlight(): void {
-    this.child.cancelInFlight();
-  }
-
   /** The child lives on; whoever opened it closes it. */
   override async close(): Promise<void> {
     this.#use.release();
@@ -98,10 +85,6 @@ export class RawNode extends BlockNode {
 
   protected override doDiscard(offset: number, length: number, flags: number): Completion {
     return this.child.discard(this.offset + offset, length, flags);
-  }
-
-  protected override doFlush(): Completion {
-    return this.child.flush();
   }
 
   protected override doBlockStatus(

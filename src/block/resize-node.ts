@@ -19,7 +19,7 @@ export async function resizeNode(graph: BlockGraph, node: BlockNode, size: numbe
     checkBitmaps(relative, size);
     if (size < node.size) checkWindow(relative, node);
   }
-  const unblock = [...relatives].map((relative) => graph.block(relative, BLOCKED));
+  const unblock = [...relatives].map((relative) => graph.block(relative, BLOCKED, 'everybody'));
   try {
     await node.settled();
     await node.resize(size);
@@ -41,7 +41,7 @@ function relativesOf(graph: BlockGraph, node: BlockNode): ReadonlySet<BlockNode>
 }
 
 function checkFree(graph: BlockGraph, relative: BlockNode, node: BlockNode): void {
-  const busy = graph.blockerOf(relative) !== undefined || relative instanceof MirrorTop;
+  const busy = graph.isBlocked(relative) || relative instanceof MirrorTop;
   if (busy) throw new RefusedError(`Device '${node.name}' is in use`);
   const users = graph.usersOf(relative);
   if (users.length === graph.parentsOf(relative).length) return;

@@ -1,19 +1,14 @@
 import { BlockError, RefusedError } from '../util/errors.ts';
+import { FilterNode } from './filter-node.ts';
 import type { NodeUse } from './graph.ts';
-import {
-  type BlockFeatures,
-  type BlockLimits,
-  BlockNode,
-  type Completion,
-  type Extent,
-} from './node.ts';
+import type { BlockFeatures, BlockNode, Completion } from './node.ts';
 import type { Direction, ThrottleGroup, ThrottleMember } from './throttle-group.ts';
 
 /**
  * A node whose requests keep to the limits of a throttle group. Zeroes and discards count as writes
  * of their length; flushes and questions pass, as in QEMU.
  */
-export class ThrottleNode extends BlockNode {
+export class ThrottleNode extends FilterNode {
   override readonly driver = 'throttle';
   readonly #use: NodeUse;
   #member: ThrottleMember;
@@ -39,21 +34,13 @@ export class ThrottleNode extends BlockNode {
     return this.#use.node;
   }
 
-  override get size(): number {
-    return this.child.size;
-  }
-
   override get readOnly(): boolean {
-    return !this.#use.writable || this.child.readOnly;
-  }
-
-  override get limits(): BlockLimits {
-    return this.child.limits;
+    return !this.#use.writable || super.readOnly;
   }
 
   /** A read whose holes were asked for beforehand would take less than it counts for. */
   override get features(): BlockFeatures {
-    return { ...this.child.features, freeStatus: false };
+    return { ...super.features, freeStatus: false };
   }
 
   override setReadOnly(readOnly: boolean): void {
@@ -77,7 +64,7 @@ export class ThrottleNode extends BlockNode {
         `Cannot go on with requests on node "${this.name}": they were cancelled`,
       ),
     );
-    this.child.cancelInFlight();
+    super.cancelInFlight();
   }
 
   /** The child lives on; whoever opened it closes it. */
@@ -100,22 +87,6 @@ export class ThrottleNode extends BlockNode {
 
   protected override doDiscard(offset: number, length: number, flags: number): Completion {
     return this.#throttled('write', length, () => this.child.discard(offset, length, flags));
-  }
-
-  protected override doFlush(): Completion {
-    return this.child.flush();
-  }
-
-  protected override doBlockStatus(
-    offset: number,
-    length: number,
-    extentsMax: number,
-  ): readonly Extent[] | Promise<readonly Extent[]> {
-    return this.child.blockStatus(offset, length, extentsMax);
-  }
-
-  protected override doPrefetch(offset: number, length: number): Completion {
-    return this.child.prefetch(offset, length);
   }
 
   #throttled(direction: Direction, bytes: number, request: () => Completion): Completion {

@@ -52,7 +52,8 @@ export function startMirror(
 ): MirrorJob {
   const { source, target } = options;
   const granularity = checkGranularity(options.granularity);
-  checkNotBlocked(graph, target);
+  graph.assertNotBlocked(source, { writable: false });
+  graph.assertNotBlocked(target, { writable: true });
   const callersBitmap = checkBitmap(options);
   const bufSize = options.bufSize ?? 0;
   const { sync } = options;
@@ -106,7 +107,7 @@ export function startMirror(
     listener: job,
   });
   graph.insertFilter(top, source);
-  const unblock = graph.block(target, BUSY_REASON);
+  const unblock = graph.block(target, BUSY_REASON, 'writers');
   job.attach({ graph, source, sourceUse, target: targetUse, top, bitmap, unblock });
   job.start();
   return job;
@@ -121,11 +122,6 @@ function checkGranularity(granularity = 0): number {
     throw new RefusedError("Parameter 'granularity' expects a power of 2");
   }
   return granularity;
-}
-
-function checkNotBlocked(graph: BlockGraph, target: BlockNode): void {
-  const reason = graph.blockerOf(target);
-  if (reason !== undefined) throw new RefusedError(`Node '${target.name}' is busy: ${reason}`);
 }
 
 /** A target takes no second writer: what somebody else writes there the mirror would never see. */

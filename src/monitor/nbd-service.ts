@@ -120,10 +120,7 @@ export class NbdService {
     if (writable && node.readOnly) {
       throw new RefusedError('Cannot export read-only node as writable');
     }
-    const reason = this.#graph.blockerOf(node);
-    if (writable && reason !== undefined) {
-      throw new RefusedError(`Node '${node.name}' is busy: ${reason}`);
-    }
+    this.#graph.assertNotBlocked(node, { writable });
     const server = this.#runningServer();
     assertShort('export name', name);
     if (description !== undefined) assertShort('description', description);

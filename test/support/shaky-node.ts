@@ -111,13 +111,33 @@ export class ShakyNode extends BlockNode {
     length: number,
     extentsMax: number,
   ): readonly Extent[] | Promise<readonly Extent[]> {
+    const failed = (error: unknown): never => {
+      throw this.fail(error, 'ask', { offset, length });
+    };
     let wait: Completion;
     try {
       wait = this.meddle('status', { offset, length });
     } catch (error) {
-      throw this.fail(error, 'ask', { offset, length });
+      return failed(error);
     }
     if (wait === undefined) return this.disk.blockStatus(offset, length, extentsMax);
-    return wait.then(() => this.disk.blockStatus(offset, length, extentsMax));
+    return wait.then(() => this.disk.blockStatus(offset, length, extentsMax), failed);
+  }
+}
+
+/** Counts the bytes of data on their way to a node that answers each write after `wait`. */
+export class InFlight {
+  #bytes = 0;
+  /** The most there have been at a time. */
+  most = 0;
+
+  constructor(node: ShakyNode, wait: () => Promise<void>) {
+    node.meddle = async (verb, { length }) => {
+      if (verb !== 'write') return;
+      this.#bytes += length;
+      this.most = Math.max(this.most, this.#bytes);
+      await wait();
+      this.#bytes -= length;
+    };
   }
 }

@@ -39,9 +39,7 @@ export function mirrorCommands(graph: BlockGraph, jobs: JobRegistry): Handlers<'
 /** Nothing but other mirrors may sit on the source: a node above it would not be replaced. */
 function findSource(graph: BlockGraph, name: string): BlockNode {
   const node = findNode(graph, name);
-  for (const { user } of graph.usersOf(node)) {
-    const parent = user.startsWith('node ') ? graph.find(user.slice('node '.length)) : undefined;
-    if (parent === undefined || parent instanceof MirrorTop) continue;
+  if (graph.parentsOf(node).some((parent) => !(parent instanceof MirrorTop))) {
     throw new RefusedError('Need a root block node');
   }
   return node;

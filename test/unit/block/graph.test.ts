@@ -75,13 +75,23 @@ describe('block graph', () => {
   });
 
   it('blocks a node until every blocker is gone', () => {
-    expect(graph.blockerOf(disk)).toBeUndefined();
-    const unblock = graph.block(disk, 'mirror a');
-    const unblockToo = graph.block(disk, 'mirror b');
-    expect(graph.blockerOf(disk)).toBe('mirror a');
+    const write = () => graph.assertNotBlocked(disk, { writable: true });
+    write();
+    const unblock = graph.block(disk, 'mirror a', 'writers');
+    const unblockToo = graph.block(disk, 'mirror b', 'writers');
+    expect(write).toThrow("Node 'disk0' is busy: mirror a");
     unblock();
-    expect(graph.blockerOf(disk)).toBe('mirror b');
+    expect(write).toThrow("Node 'disk0' is busy: mirror b");
     unblockToo();
-    expect(graph.blockerOf(disk)).toBeUndefined();
+    write();
+  });
+
+  it('keeps readers out of a node only when everybody must stay out', () => {
+    const read = () => graph.assertNotBlocked(disk, { writable: false });
+    const unblock = graph.block(disk, 'mirror a', 'writers');
+    read();
+    unblock();
+    graph.block(disk, 'resize', 'everybody');
+    expect(read).toThrow("Node 'disk0' is busy: resize");
   });
 });

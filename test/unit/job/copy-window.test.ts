@@ -2,6 +2,8 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { CopyWindow } from '../../../src/job/copy-window.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
 import { areEqual, MirrorRig, pattern } from '../../support/mirror-rig.ts';
+import { pause } from '../../support/process.ts';
+import { InFlight } from '../../support/shaky-node.ts';
 
 const MiB = 1 << 20;
 
@@ -66,24 +68,13 @@ describe('a mirror to a target that is far away', () => {
   async function mostInFlight(bufSize?: number): Promise<number> {
     const rig = new MirrorRig({ size: 256 * MiB });
     for (let at = 0; at < 256 * MiB; at += MiB) await rig.source.write(at, pattern(MiB, 1));
-    let [inFlight, most] = [0, 0];
-    rig.target.meddle = (verb, { length }) => {
-      if (verb !== 'write') return;
-      inFlight += length;
-      most = Math.max(most, inFlight);
-      return new Promise((resolve) => {
-        setTimeout(() => {
-          inFlight -= length;
-          resolve();
-        }, 30);
-      });
-    };
+    const inFlight = new InFlight(rig.target, () => pause(30));
     const job = rig.mirror(bufSize === undefined ? {} : { bufSize });
     await rig.ready();
     job.cancel({ force: false });
     await job.ended;
     expect(await areEqual(rig.source, rig.target)).toBe(true);
-    return most;
+    return inFlight.most;
   }
 
   it('has more in flight than to a near one', async () => {

@@ -117,7 +117,7 @@ it('a thousand jobs, however they end, leave nothing behind', async () => {
   expect(jobs.list()).toEqual([]);
   expect(graph.nodes()).toEqual([rig.source, rig.target, larger]);
   expect(graph.nodes().flatMap((node) => graph.usersOf(node))).toEqual([rig.client]);
-  expect(graph.nodes().filter((node) => graph.blockerOf(node) !== undefined)).toEqual([]);
+  expect(graph.nodes().filter((node) => graph.isBlocked(node))).toEqual([]);
   expect(rig.source.bitmaps.map(({ name, busy, enabled }) => [name, busy, enabled])).toEqual([
     ['b0', false, true],
   ]);

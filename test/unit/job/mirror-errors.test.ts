@@ -352,6 +352,35 @@ describe('a discard that fails on the source, write-blocking', () => {
   });
 });
 
+describe('a source that does not tell what a discard has left, write-blocking', () => {
+  it.each(['status', 'read'] as const)('is not the target’s error: %s', async (failing) => {
+    const rig = new MirrorRig({ size: MiB });
+    await rig.source.write(0, pattern(MiB, 1));
+    const job = rig.mirror({ copyMode: 'write-blocking', onSourceError: 'ignore' });
+    await rig.ready();
+    // A disk on which a discard changes nothing, so that there is something to read.
+    rig.source.disk.discard = () => {};
+    rig.source.meddle = (verb) =>
+      verb === failing
+        ? Promise.reject(Object.assign(new Error('no'), { code: 'EIO' }))
+        : undefined;
+    await rig.target.disk.writeZeroes(0, MiB);
+    await rig.client.node.discard(0, 65536);
+    expect(job.activelySynced).toBe(false);
+    rig.source.meddle = () => {};
+    await expect.poll(() => job.activelySynced).toBe(true);
+    const sides = rig.events.flatMap(({ name, data }) =>
+      name === 'BLOCK_JOB_ERROR' ? [(data as { 'x-side': string })['x-side']] : [],
+    );
+    expect(sides).not.toContain('target');
+    const [on, source] = [Buffer.alloc(65536), Buffer.alloc(65536)];
+    await rig.target.disk.read(0, on);
+    await rig.source.disk.read(0, source);
+    expect(on.equals(source)).toBe(true);
+    await rig.jobs.cancelAll();
+  });
+});
+
 describe('a fast zero, write-blocking', () => {
   it('is not asked of the target', async () => {
     const rig = new MirrorRig({ size: MiB });

@@ -64,7 +64,7 @@ describe('block nodes', () => {
     const use = graph.use(graph.find('f')!, 'export e0', { writable: true });
     await expect(remove()).rejects.toThrow('Node f is in use');
     use.release();
-    const unblock = graph.block(graph.find('f')!, 'because');
+    const unblock = graph.block(graph.find('f')!, 'because', 'writers');
     await expect(remove()).rejects.toThrow("Node 'f' is busy: because");
     unblock();
     await remove();

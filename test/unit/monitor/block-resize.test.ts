@@ -105,6 +105,28 @@ describe('block_resize', () => {
     await run('job-cancel', { id: 'm0' });
   });
 
+  it('keeps a mirror and an export away until it is done', async () => {
+    await add('x-memory', 'm', { size: 256 * KiB });
+    await serve();
+    let go = () => {};
+    const disk = node('a');
+    const truncate = disk.resize.bind(disk);
+    disk.resize = async (size) => {
+      await new Promise<void>((resolve) => {
+        go = resolve;
+      });
+      await truncate(size);
+    };
+    const resized = resize('a', 128);
+    const mirror = { 'job-id': 'm0', device: 'a', target: 'm', sync: 'full' };
+    await expect(run('blockdev-mirror', mirror)).rejects.toThrow("Node 'a' is busy: block device");
+    const shown = { type: 'nbd', id: 'e', 'node-name': 'a' };
+    await expect(run('block-export-add', shown)).rejects.toThrow("Node 'a' is busy: block device");
+    go();
+    await resized;
+    await run('block-export-add', shown);
+  });
+
   it('does not cut a window off', async () => {
     await add('raw', 'w', { file: 'a', offset: 64 * KiB, size: 64 * KiB });
     await expect(resize('w', 32)).rejects.toThrow('Cannot resize fixed-size raw disks');
