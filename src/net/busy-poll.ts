@@ -4,8 +4,8 @@ import { BUSY_POLL_MISSES_MAX, BUSY_POLL_MS } from '../util/limits.ts';
 /**
  * Keeps the event loop awake for a moment after bytes have come in, because more tend to follow: a
  * processor that went to sleep takes 20 to 50 us to come back, which is more than a request takes
- * (4 KiB writes at depth 1 with a write-blocking mirror: twice as many; QEMU's `poll-max-ns` is the
- * same idea). The loop turns without waiting meanwhile, so everything else is served as ever.
+ * (4 KiB writes at depth 1 with a write-blocking mirror: 1.7 times as many; QEMU's `poll-max-ns` is
+ * the same idea). The loop turns without waiting meanwhile, so everything else is served as ever.
  *
  * A poll that ends before anything came was in vain: then arrivals go by without one, more of them
  * each time, so that a disk in slow use costs next to nothing.
