@@ -88,7 +88,7 @@ for (const mode of ['background', 'write-blocking']) {
       await qmp.event('BLOCK_JOB_READY');
       expect(await load.exited).toBe(0);
       await expect
-        .poll(async () => (await qmp.execute('query-block-jobs'))[0]['actively-synced'])
+        .poll(async () => (await qmp.execute('query-block-jobs'))[0]?.['actively-synced'])
         .toBe(true);
       await qmp.execute('block-job-cancel', { device: 'm' });
       await qmp.event('BLOCK_JOB_COMPLETED');
@@ -132,8 +132,8 @@ for (const mode of ['background', 'write-blocking']) {
       await qmp.event('BLOCK_JOB_COMPLETED');
       await expectEqual(source, copy);
       const nodes = await qmp.execute('query-named-block-nodes');
-      const node = nodes.find((info: { 'node-name': string }) => info['node-name'] === 'source');
-      expect(node['dirty-bitmaps']).toMatchObject([
+      const node = nodes.find((info) => info['node-name'] === 'source');
+      expect(node?.['dirty-bitmaps']).toMatchObject([
         { name: 'b', count: 0, busy: false, recording: true },
       ]);
     });

@@ -7,6 +7,10 @@ import { mustRun } from '../support/process.ts';
 const MiB = 1 << 20;
 const TOOLS = ['qemu-nbd', 'qemu-io', 'qemu-img'];
 
+/** What the client wrote last has reached this file. */
+const expectLatest = (file: string) =>
+  mustRun('qemu-io', ['-r', '-U', '-f', 'raw', '-c', 'read -P 0x77 1M 64k', file]);
+
 describePeers('a mirror to an NBD server', TOOLS, () => {
   it.each(['job-complete', 'block-job-complete'])(
     '%s moves clients to the target',
@@ -21,15 +25,7 @@ describePeers('a mirror to an NBD server', TOOLS, () => {
       expect(disk!['node-name']).toBe('target');
       await rig.compare();
       await rig.io('write -P 0x77 1M 64k', 'flush');
-      await mustRun('qemu-io', [
-        '-r',
-        '-U',
-        '-f',
-        'raw',
-        '-c',
-        'read -P 0x77 1M 64k',
-        rig.targetFile,
-      ]);
+      await expectLatest(rig.targetFile);
       await expect(rig.compare()).rejects.toThrow('Content mismatch');
     },
   );
@@ -41,15 +37,7 @@ describePeers('a mirror to an NBD server', TOOLS, () => {
     await rig.status('null');
     expect(rig.story()).toEqual([...STARTED, ...CANCELLED]);
     await rig.io('write -P 0x77 1M 64k');
-    await mustRun('qemu-io', [
-      '-r',
-      '-U',
-      '-f',
-      'raw',
-      '-c',
-      'read -P 0x77 1M 64k',
-      rig.sourceFile,
-    ]);
+    await expectLatest(rig.sourceFile);
   });
 
   it('keeps them at the source when it is cancelled after READY, the target equal', async () => {
@@ -62,15 +50,7 @@ describePeers('a mirror to an NBD server', TOOLS, () => {
     expect(rig.story()).toEqual([...STARTED, ...READY, ...COMPLETED]);
     await rig.compare();
     await rig.io('write -P 0x77 1M 64k');
-    await mustRun('qemu-io', [
-      '-r',
-      '-U',
-      '-f',
-      'raw',
-      '-c',
-      'read -P 0x77 1M 64k',
-      rig.sourceFile,
-    ]);
+    await expectLatest(rig.sourceFile);
     await expect(rig.compare()).rejects.toThrow('Content mismatch');
   });
 });

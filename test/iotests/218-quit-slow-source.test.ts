@@ -17,7 +17,7 @@ describePeers('quit', ['nbdkit'], () => {
     const pair = { device: 'source', target: 'target' };
     await qmp.execute('blockdev-mirror', { 'job-id': 'm0', ...pair, sync: 'full' });
     await expect
-      .poll(async () => (await qmp.execute('query-jobs'))[0]['total-progress'])
+      .poll(async () => (await qmp.execute('query-jobs'))[0]?.['total-progress'])
       .toBe(1 << 20);
     await qmp.execute('quit');
     expect(await process.exited).toBe(0);

@@ -1,4 +1,5 @@
 import { createConnection, type Socket } from 'node:net';
+import type { CommandName, Returns } from '../../protocol/qmp/schema.ts';
 
 /** A QMP client for tests, of our daemon and of QEMU's: replies in order, events kept. */
 export interface QmpEvent {
@@ -44,11 +45,10 @@ export class QmpConnection {
   }
 
   /** The command's `return`; throws its error's sentence. */
-  // biome-ignore lint/suspicious/noExplicitAny: tests look into replies of every shape
-  async execute(command: string, given?: object): Promise<any> {
+  async execute<Name extends CommandName>(command: Name, given?: object): Promise<Returns<Name>> {
     const reply = await this.request(command, given);
     if (reply.error !== undefined) throw new Error(`${command}: ${reply.error.desc}`);
-    return reply.return;
+    return reply.return as Returns<Name>;
   }
 
   /** The whole reply, an error included. */

@@ -62,7 +62,7 @@ if (kernel === undefined) {
 
 /** Waits until source and target are the same, and ends the job at that point. */
 async function completeMirror(qmp: Awaited<ReturnType<typeof connectQmp>>): Promise<void> {
-  const [job] = await qmp.execute('query-block-jobs');
+  const job = (await qmp.execute('query-block-jobs'))[0]!;
   if (!job.ready) await qmp.event('BLOCK_JOB_READY');
   await qmp.execute('block-job-cancel', { device: job.device });
   const { data } = await qmp.event('BLOCK_JOB_COMPLETED', { device: job.device });
