@@ -23,6 +23,8 @@ export interface MirrorOptions {
   id: string;
   source: BlockNode;
   target: BlockNode;
+  /** Name of the node whose place the target takes at the end: the source, or nothing else. */
+  replaces?: string | undefined;
   sync: SyncMode | 'incremental' | 'bitmap';
   /** Name of the caller's working bitmap on the source. */
   bitmap?: string | undefined;
@@ -55,6 +57,7 @@ export function startMirror(
   graph.assertNotBlocked(source, { writable: false });
   graph.assertNotBlocked(target, { writable: true });
   const callersBitmap = checkBitmap(options);
+  checkReplaces(graph, options);
   const bufSize = options.bufSize ?? 0;
   const { sync } = options;
   if (sync === 'incremental' || sync === 'bitmap') {
@@ -160,6 +163,20 @@ function checkBitmap(options: MirrorOptions): DirtyBitmap | undefined {
   }
   if (!bitmap.enabled) throw new RefusedError(`Bitmap '${name}' is not enabled`);
   return bitmap;
+}
+
+/** Only the source itself can be replaced without a change of visible data. */
+function checkReplaces(graph: BlockGraph, { source, replaces }: MirrorOptions): void {
+  if (replaces === undefined || replaces === source.name) return;
+  const node = graph.find(replaces);
+  if (node === undefined) {
+    throw new RefusedError(`Failed to find node with node-name='${replaces}'`);
+  }
+  graph.assertNotBlocked(node, { writable: true });
+  throw new RefusedError(
+    `Cannot replace '${replaces}' by a node mirrored from '${source.name}', because it cannot be ` +
+      'guaranteed that doing so would not lead to an abrupt change of visible data',
+  );
 }
 
 /** Who names a size gets it, rounded up to granules; else the window finds its own. */

@@ -340,6 +340,11 @@ describePeers('QMP as qemu-storage-daemon speaks it', ['qemu-storage-daemon'], (
       mirror({ 'filter-node-name': 'a' }),
       mirror({ replaces: 'zz' }),
       mirror({ replaces: 'b' }),
+      // Which of two mistakes is told.
+      mirror({ replaces: 'zz', target: 'zz' }),
+      mirror({ replaces: 'zz', granularity: 5 }),
+      mirror({ replaces: 'zz', 'buf-size': -1 }),
+      mirror({ replaces: 'b', target: 'a' }),
       ...sends(['query-jobs'], ['query-block-jobs']),
     ]);
   });

@@ -134,6 +134,7 @@ describe('the sync modes of the Proxmox dialect', () => {
 describe('a mirror that cannot start for another reason', () => {
   const INTO_ITSELF = "Can't mirror node into itself";
   const NO_TARGET = "Cannot find device='no' nor node-name='no'";
+  const WRONG_GRANULARITY = "Parameter 'granularity' expects a value in range [512B, 64MB]";
   const NO_NODE = "Failed to find node with node-name='no'";
   it.each<[string, Given, string]>([
     ['the buffer', { 'buf-size': -1 }, "Invalid parameter 'buf-size'"],
@@ -150,6 +151,14 @@ describe('a mirror that cannot start for another reason', () => {
     ['a node to replace that is not there', { replaces: 'no' }, NO_NODE],
   ])('because of %s leaves the bitmap as it was', async (_what, given, message) => {
     await expectRefusal({ bitmap: 'b', ...given }, message);
+    await expectRecords();
+  });
+
+  it.each<[string, Given, string]>([
+    ['the granularity', { granularity: 5 }, WRONG_GRANULARITY],
+    ['the bitmap', { bitmap: 'none' }, "Dirty bitmap 'none' not found"],
+  ])('because of %s, before the node to replace is looked at', async (_what, given, message) => {
+    await expectRefusal({ replaces: 'no', ...given }, message);
     await expectRecords();
   });
 

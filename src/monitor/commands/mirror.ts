@@ -1,4 +1,3 @@
-import type { Arguments } from '../../../protocol/qmp/schema.ts';
 import type { BlockGraph } from '../../block/graph.ts';
 import { MirrorTop } from '../../block/mirror-top.ts';
 import type { BlockNode } from '../../block/node.ts';
@@ -13,12 +12,12 @@ export function mirrorCommands(graph: BlockGraph, jobs: JobRegistry): Handlers<'
     'blockdev-mirror': (given) => {
       const source = findSource(graph, given.device);
       const target = findNode(graph, given.target);
-      checkReplaces(graph, given);
       startMirror(jobs, graph, {
         // Without a guest there is no device whose name the job could take.
         id: given['job-id'] ?? '',
         source,
         target,
+        replaces: given.replaces,
         sync: given.sync,
         bitmap: given.bitmap,
         copyMode: given['copy-mode'],
@@ -49,17 +48,4 @@ function findNode(graph: BlockGraph, name: string): BlockNode {
   const node = graph.find(name);
   if (node !== undefined) return node;
   throw new RefusedError(`Cannot find device='${name}' nor node-name='${name}'`);
-}
-
-/** Only the source itself can be replaced without a change of visible data. */
-function checkReplaces(graph: BlockGraph, given: Arguments<'blockdev-mirror'>): void {
-  const { device, replaces } = given;
-  if (replaces === undefined || replaces === device) return;
-  if (graph.find(replaces) === undefined) {
-    throw new RefusedError(`Failed to find node with node-name='${replaces}'`);
-  }
-  throw new RefusedError(
-    `Cannot replace '${replaces}' by a node mirrored from '${device}', because it cannot be ` +
-      'guaranteed that doing so would not lead to an abrupt change of visible data',
-  );
 }

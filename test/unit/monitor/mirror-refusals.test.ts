@@ -54,6 +54,15 @@ describe('a mirror', () => {
     expect(rig.storage.graph.find('wanted')?.driver).toBe('mirror-top');
   });
 
+  it('does not replace the target of another mirror, and says why', async () => {
+    await memory('second', MiB);
+    await mirror();
+    const more = { 'job-id': 'm1', target: 'second', replaces: 'target' };
+    await expect(mirror(more)).rejects.toThrow(
+      "Node 'target' is busy: block device is in use by block job: mirror",
+    );
+  });
+
   it('has no bitmap that memory could not hold', async () => {
     const size = 512 * BITMAP_GRANULES_MAX + MiB;
     await memory('vast', size);
