@@ -53,6 +53,7 @@ export class Copier {
   readonly #listener: CopierListener;
   readonly #window: CopyWindow;
   readonly #clock: Clock;
+  readonly #skipsZeroes: boolean;
   readonly #pool: BufferPool;
   #cursor = 0;
   #claimBytes = PIECE_BYTES_MAX;
@@ -77,12 +78,15 @@ export class Copier {
     /** Bytes of data in flight, at first and at most. */
     window: { readonly bytesMin: number; readonly bytesMax: number };
     clock: Clock;
+    /** Zeroes are not sent to where the target reads as zeroes already. */
+    skipsZeroes: boolean;
     listener: CopierListener;
   }) {
     this.#top = options.top;
     this.#target = options.target;
     this.#clock = options.clock;
     this.#window = new CopyWindow(options.clock, options.window);
+    this.#skipsZeroes = options.skipsZeroes;
     this.#listener = options.listener;
     this.#pool = new BufferPool(options.window.bytesMax);
   }
@@ -281,7 +285,7 @@ export class Copier {
   async #zero(range: DiskRange): Promise<void> {
     this.#top.unflushed.add(range.offset, range.length);
     try {
-      if (await this.#targetIsZero(range)) return;
+      if (this.#skipsZeroes && (await this.#targetIsZero(range))) return;
       this.#assertWanted();
       await this.#target().writeZeroes(range.offset, range.length, ZERO_MAY_UNMAP);
     } catch (error) {

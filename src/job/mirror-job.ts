@@ -83,6 +83,8 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
       top: parts.top,
       target: () => parts.target.node,
       window: this.#settings.window,
+      // In a diff image what reads as zeroes may still show its base image later.
+      skipsZeroes: parts.bitmap.name === undefined,
       clock: this.clock,
       listener: this,
     });
@@ -205,7 +207,8 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
    * From "the node records" to "the filter marks", with no instant in which nobody does. Writes
    * that entered the source before the filter was there are seen only by the node: it records until
    * they have ended. From then on the filter sees every write, so parts of granules can be told
-   * apart.
+   * apart. Not with a caller's bitmap: its target may be a diff image, where what is around a part
+   * would become zeroes that hide the base image; granules are what the caller chose.
    */
   async #takeOver(): Promise<void> {
     const { source, top, bitmap } = this.#parts;
@@ -214,8 +217,8 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
     if (bitmap.name === undefined) {
       source.removeBitmap(bitmap);
       top.addBitmap(bitmap);
+      top.dirty.refine();
     }
-    top.dirty.refine();
   }
 
   /** A scan that fails is an error of the source like any other: the policy decides. */

@@ -10,12 +10,16 @@ no check can find them, because NBD does not tell the size of a server's cluster
   allocates all of it and fills the rest with zeroes. When the base image is attached, the rest of
   that cluster hides what the base has there.
 * *Unaligned client writes in write-blocking mode.* They go to the target as they are, so they do
-  the same even when granules are as large as clusters.
+  the same even when granules are as large as clusters. So do client writes in background mode while
+  a mirror converges: in about the last second before READY, and from \`job-complete\` or a soft
+  cancel on.
 
 So for a diff image: give the bitmap a granularity of at least the cluster size of the target
 (\`granularity\` of \`block-dirty-bitmap-add\`; 65536 fits qcow2 as it is made by default), and
-use \`copy-mode: background\`. A target that has been a full copy once, or that has its base
-attached while it is written to, is safe: what is around a write is already right there.
+use \`copy-mode: background\`; let clients be quiet, or write whole clusters, while it converges.
+Copies are whole granules then, zeroes included. A target that has been a full copy once, or that
+has its base attached while it is written to, is safe: what is around a write is already right
+there.
 
 #### Which bitmap to pass
 

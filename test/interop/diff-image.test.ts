@@ -1,0 +1,67 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, it } from 'vitest';
+import { DirtyBitmap } from '../../src/bitmap/dirty-bitmap.ts';
+import { ZERO_MAY_UNMAP } from '../../src/block/node.ts';
+import { contents, MirrorRig, pattern } from '../support/mirror-rig.ts';
+import { openNbdNode } from '../support/open-nbd-node.ts';
+import { describePeers, startQemuNbd, tempDir } from '../support/peers.ts';
+import { mustRun } from '../support/process.ts';
+
+const KiB = 1024;
+const SIZE = 4096 * KiB;
+const CLUSTER = 64 * KiB;
+
+/**
+ * A working bitmap's mirror into a diff image: an empty qcow2 image that gets its base, the disk as
+ * it was when the bitmap was made, only afterwards. Returns whether both together are the source.
+ */
+async function mergesWell(granularity: number): Promise<boolean> {
+  const directory = await tempDir();
+  const [base, diff] = [join(directory, 'base.raw'), join(directory, 'diff.qcow2')];
+  const rig = new MirrorRig({ size: SIZE });
+  await rig.source.write(0, pattern(SIZE, 1));
+  await writeFile(base, await contents(rig.source));
+  const bitmap = new DirtyBitmap({ name: 'b', size: SIZE, granularity });
+  rig.source.addBitmap(bitmap);
+  rig.source.setRecording(bitmap, true);
+  await rig.client.node.write(2 * CLUSTER + 8 * KiB, pattern(4 * KiB, 2));
+  // Zeroes where the base has data: the empty image reads as zeroes there as well, by chance.
+  await rig.client.node.writeZeroes(5 * CLUSTER, CLUSTER, ZERO_MAY_UNMAP);
+
+  const create = ['create', '-q', '-f', 'qcow2', '-o', `cluster_size=${CLUSTER}`];
+  await mustRun('qemu-img', [...create, diff, `${SIZE}`]);
+  const server = await startQemuNbd({ file: diff, format: 'qcow2' });
+  const target = await openNbdNode(server.socket, { name: 'diff' });
+  rig.graph.add(target);
+  const job = rig.mirror({ target, bitmap: 'b' });
+  await rig.ready();
+  await rig.client.node.write(9 * CLUSTER + 16 * KiB, pattern(4 * KiB, 3));
+  await rig.client.node.writeZeroes(11 * CLUSTER + 4 * KiB, 8 * KiB);
+  await expect.poll(() => bitmap.isClean && job.progressCurrent === job.progressTotal).toBe(true);
+  job.cancel({ force: false });
+  await job.ended;
+  expect(job.error).toBeUndefined();
+
+  await server.process.stop();
+  await mustRun('qemu-img', ['rebase', '-u', '-F', 'raw', '-b', base, diff]);
+  const merged = join(directory, 'merged.raw');
+  await mustRun('qemu-img', ['convert', '-O', 'raw', diff, merged]);
+  const source = join(directory, 'source.raw');
+  await writeFile(source, await contents(rig.source));
+  return mustRun('cmp', [merged, source]).then(
+    () => true,
+    () => false,
+  );
+}
+
+describePeers('a mirror into a diff image', ['qemu-nbd', 'qemu-img'], () => {
+  it('merges into the source when a granule is a cluster or more', async () => {
+    expect(await mergesWell(CLUSTER)).toBe(true);
+    expect(await mergesWell(4 * CLUSTER)).toBe(true);
+  });
+
+  it('loses what is around a write when granules are smaller, as documented', async () => {
+    expect(await mergesWell(4 * KiB)).toBe(false);
+  });
+});
