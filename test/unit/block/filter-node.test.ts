@@ -1,0 +1,14 @@
+import { expect, it } from 'vitest';
+import { MirrorRig } from '../../support/mirror-rig.ts';
+
+it('a filter passes on that its requests are not waited for any more', async () => {
+  const rig = new MirrorRig({ size: 1 << 20 });
+  rig.mirror();
+  await rig.ready();
+  expect(rig.client.node.driver).toBe('mirror-top');
+  rig.source.meddle = () => new Promise<void>(() => {});
+  const hanging = rig.client.node.read(0, Buffer.alloc(512));
+  rig.client.node.cancelInFlight();
+  await expect(hanging).rejects.toThrow('cancelled');
+  await rig.jobs.cancelAll();
+});
