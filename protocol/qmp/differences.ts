@@ -41,7 +41,9 @@ export const DIFFERENCES = {
   'x-names': {
     what: 'names that begin with `x-`',
     qemu: 'does not have ours',
-    ours: 'figures of a mirror, what an error was about, nodes in memory',
+    ours:
+      'figures of a mirror, the size of clusters behind its target, what an error was about, ' +
+      'nodes in memory',
     why: 'QMP leaves such names to whoever needs more.',
   },
   'younger-members': {

@@ -13,6 +13,9 @@ import type { DirtyBitmap } from './dirty-bitmap.ts';
  *
  * While a node also records in the bitmap it sets bits without knowing of the masks, so masks are
  * kept only from `refine` on, when the mirror sees every write itself.
+ *
+ * What is handed out to be copied is whole *units*: parts, or clusters of the target where they are
+ * larger. A cluster of which any part is dirty is copied in whole.
  */
 const PARTS_MAX = 16;
 const PART_BYTES_MIN = 4 * KiB;
@@ -28,19 +31,27 @@ export class DirtyMap {
   readonly #partBytes: number;
   readonly #partsPerGranule: number;
   readonly #all: number;
+  /** Clusters of the target, a power of two; 1 when nobody has told. */
+  readonly clusterBytes: number;
   #masks: (Uint16Array | undefined)[] | undefined;
 
-  constructor(bitmap: DirtyBitmap) {
+  constructor(bitmap: DirtyBitmap, clusterBytes = 1) {
     this.bitmap = bitmap;
+    this.clusterBytes = clusterBytes;
     const { granularity } = bitmap;
     this.#partBytes = Math.min(granularity, Math.max(PART_BYTES_MIN, granularity / PARTS_MAX));
     this.#partsPerGranule = granularity / this.#partBytes;
     this.#all = 2 ** this.#partsPerGranule - 1;
   }
 
-  /** Marks and copies are whole multiples of this (but for the end of the disk). */
+  /** Marks are whole multiples of this (but for the end of the disk). */
   get partBytes(): number {
     return this.#masks === undefined ? this.bitmap.granularity : this.#partBytes;
+  }
+
+  /** Copies are whole multiples of this (but for the end of the disk). */
+  get unitBytes(): number {
+    return Math.max(this.partBytes, this.clusterBytes);
   }
 
   /** From here on nobody else sets bits in the bitmap: remember parts. */
@@ -104,8 +115,22 @@ export class DirtyMap {
     return (this.#mask(granule) & (1 << part)) !== 0;
   }
 
-  /** The next dirty bytes from `offset` on, in whole parts, at most `lengthMax` of them. */
+  /**
+   * The next units from `offset` (a multiple of them) on that hold something dirty, at most
+   * `lengthMax` bytes of them or one.
+   */
   nextRun(offset: number, lengthMax: number): DirtyRange | undefined {
+    const run = this.#nextRunOfParts(offset, lengthMax);
+    const unit = this.unitBytes;
+    if (run === undefined || unit === this.partBytes) return run;
+    const start = Math.floor(run.offset / unit) * unit;
+    const limit = start + Math.max(Math.floor(lengthMax / unit), 1) * unit;
+    const end = Math.ceil((run.offset + run.length) / unit) * unit;
+    return { offset: start, length: Math.min(end, limit, this.bitmap.size) - start };
+  }
+
+  /** The next dirty bytes from `offset` on, in whole parts, at most `lengthMax` of them or one. */
+  #nextRunOfParts(offset: number, lengthMax: number): DirtyRange | undefined {
     const run = this.bitmap.nextDirtyRun(offset, lengthMax);
     if (run === undefined || this.#masks === undefined) return run;
     const { granularity, size } = this.bitmap;

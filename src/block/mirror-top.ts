@@ -1,19 +1,19 @@
 import type { DirtyMap } from '../bitmap/dirty-map.ts';
 import { Unflushed } from '../bitmap/unflushed.ts';
 import { assert } from '../util/assert.ts';
-import { asBlockError, BlockError } from '../util/errors.ts';
-import { MiB } from '../util/limits.ts';
+import { asBlockError, type BlockError } from '../util/errors.ts';
+import { copyRange, SourceUnread } from './copy-range.ts';
 import { FilterNode } from './filter-node.ts';
 import type { NodeUse } from './graph.ts';
 import {
   type BlockNode,
   type Completion,
   type DiskRange,
-  pieces,
   ZERO_MAY_UNMAP,
   ZERO_NO_FALLBACK,
 } from './node.ts';
 import { type RangeHold, RangeLock } from './range-lock.ts';
+import { wholeUnits } from './whole-units.ts';
 
 /**
  * The filter of a mirror: it sits on the source and sees every write of every client.
@@ -44,11 +44,20 @@ export interface MirrorListener {
   onActiveError(error: BlockError): void;
 }
 
-/** Extents of the source that are looked at in one go after a discard. */
-const EXTENTS_MAX = 64;
-
 /** One side of a write-like request: what to do on a node, for the range or a part of it. */
 type Side = (node: BlockNode, range: DiskRange) => Completion;
+
+/** A client's request that goes to both sides. */
+interface ActiveWrite {
+  readonly range: DiskRange;
+  /** The range and what is around it in its units. */
+  readonly whole: DiskRange;
+  readonly unitBytes: number;
+  readonly onSource: Side;
+  /** Begins together with `onSource`; undefined: what the source reads as, after it. */
+  readonly onTarget: Side | undefined;
+  readonly flags: number;
+}
 
 export class MirrorTop extends FilterNode {
   readonly driver = 'mirror-top';
@@ -60,6 +69,8 @@ export class MirrorTop extends FilterNode {
   readonly unflushed: Unflushed;
   /** Client writes go to the target as well, before they are answered. */
   copiesSynchronously = false;
+  /** What of them goes there is whole multiples of this: the rest is read from the source. */
+  writeUnitBytes = 1;
 
   readonly #source: NodeUse;
   readonly #target: NodeUse;
@@ -150,7 +161,8 @@ export class MirrorTop extends FilterNode {
       const from = part.offset - offset;
       return node.write(part.offset, data.subarray(from, from + part.length), flags);
     };
-    return this.copiesSynchronously ? this.#onBoth(range, write, write) : this.#pass(range, write);
+    if (!this.copiesSynchronously) return this.#pass(range, write);
+    return this.#onBoth(range, write, write, flags);
   }
 
   protected doWriteZeroes(offset: number, length: number, flags: number): Completion {
@@ -166,7 +178,8 @@ export class MirrorTop extends FilterNode {
     const zero = zeroWith(flags);
     if (!this.copiesSynchronously) return this.#pass(range, zero);
     // "Fast or not at all" is a question to the source; the target has to follow it.
-    return this.#onBoth(range, zero, zeroWith(flags & ~ZERO_NO_FALLBACK));
+    const targetFlags = flags & ~ZERO_NO_FALLBACK;
+    return this.#onBoth(range, zero, zeroWith(targetFlags), targetFlags);
   }
 
   protected doDiscard(offset: number, length: number, flags: number): Completion {
@@ -179,7 +192,7 @@ export class MirrorTop extends FilterNode {
     if (!this.copiesSynchronously) return this.#pass(range, discard);
     // What a discarded range reads as is the source's choice: the target gets what the source
     // has made of it, so it must wait for the source.
-    return this.#onBoth(range, discard, (node, part) => this.#likeSource(node, part), true);
+    return this.#onBoth(range, discard, undefined, flags | ZERO_MAY_UNMAP);
   }
 
   protected override doFlush(): Completion {
@@ -242,54 +255,64 @@ export class MirrorTop extends FilterNode {
     });
   }
 
-  /** `target` begins together with `source`, or after it when `sourceFirst` says so. */
-  #onBoth(range: DiskRange, source: Side, target: Side, sourceFirst = false): Completion {
+  #onBoth(range: DiskRange, onSource: Side, onTarget: Side | undefined, flags: number): Completion {
     if (range.length === 0) return;
     this.#activeWrites++;
-    const hold = this.lock.lock(range.offset, range.length);
-    if (hold instanceof Promise) {
-      return hold.then((granted) => this.#whileHeld(granted, range, source, target, sourceFirst));
-    }
-    return this.#whileHeld(hold, range, source, target, sourceFirst);
+    const unitBytes = this.writeUnitBytes;
+    const whole = wholeUnits(range, unitBytes, this.size);
+    const write = {
+      range,
+      whole,
+      unitBytes,
+      onSource,
+      // Around a part of a unit there is what the source has: it is read when the part is in.
+      onTarget: whole === range ? onTarget : undefined,
+      flags,
+    };
+    const hold = this.lock.lock(whole.offset, whole.length);
+    if (hold instanceof Promise) return hold.then((granted) => this.#whileHeld(granted, write));
+    return this.#whileHeld(hold, write);
   }
 
-  async #whileHeld(
-    hold: RangeHold,
-    range: DiskRange,
-    source: Side,
-    target: Side,
-    sourceFirst: boolean,
-  ): Promise<void> {
+  async #whileHeld(hold: RangeHold, write: ActiveWrite): Promise<void> {
+    const { range, whole, onSource } = write;
     // The mode may have changed while this write waited for its range.
     const copies = this.copiesSynchronously;
-    const onTarget = copies ? this.#activeRange(range) : undefined;
-    if (onTarget !== undefined) {
-      this.#listener.onActiveBegin(onTarget.length);
+    const wanted = copies ? this.#activeRange(whole) : undefined;
+    if (wanted !== undefined) {
+      this.#listener.onActiveBegin(wanted.length);
       // Before and after: a server that is lost in between may take with it what it answered.
-      this.unflushed.add(onTarget.offset, onTarget.length);
+      this.unflushed.add(wanted.offset, wanted.length);
     }
     let targetDone: Promise<void> | undefined;
     // The target's first: a remote server works on it while this thread writes to the source.
-    if (onTarget !== undefined && !sourceFirst) targetDone = this.#toTarget(onTarget, target);
-    const sourceDone = begin(source, this.#source.node, range);
-    if (onTarget !== undefined && sourceFirst) {
-      targetDone = Promise.resolve(sourceDone).then(() => this.#toTarget(onTarget, target));
+    if (wanted !== undefined && write.onTarget !== undefined) {
+      targetDone = this.#toTarget(wanted, write.onTarget);
     }
-    const [onSource, copied] = await Promise.allSettled([sourceDone, targetDone]);
-    const failed = onSource.status === 'rejected' || copied.status === 'rejected';
+    const sourceDone = begin(onSource, this.#source.node, range);
+    if (wanted !== undefined && write.onTarget === undefined) {
+      targetDone = Promise.resolve(sourceDone).then(() => this.#likeSource(wanted, write));
+    }
+    const [source, target] = await Promise.allSettled([sourceDone, targetDone]);
+    const failed = source.status === 'rejected' || target.status === 'rejected';
     // Marked before the range is let go and before anyone is told.
-    if (!copies || failed) this.#mark(range);
-    const copiedBytes = onTarget === undefined || failed ? 0 : onTarget.length;
-    if (onTarget !== undefined) this.unflushed.add(onTarget.offset, onTarget.length);
-    if (onSource.status === 'fulfilled' && copied.status === 'rejected') {
+    if (!copies) this.#mark(range);
+    else if (failed) this.#mark(whole);
+    const copiedBytes = wanted === undefined || failed ? 0 : wanted.length;
+    if (wanted !== undefined) this.unflushed.add(wanted.offset, wanted.length);
+    if (source.status === 'fulfilled' && target.status === 'rejected') {
       // What cannot be read of the source is marked: the copy that follows tells of it.
-      if (!(copied.reason instanceof SourceUnread)) this.#targetFailed(copied.reason, range);
+      if (!(target.reason instanceof SourceUnread)) this.#targetFailed(target.reason, range);
     }
     hold.release();
     this.#activeWrites--;
-    this.#listener.onActiveEnd(onTarget?.length ?? 0, copiedBytes);
+    this.#listener.onActiveEnd(wanted?.length ?? 0, copiedBytes);
     this.#tellIdle();
-    if (onSource.status === 'rejected') throw onSource.reason;
+    if (source.status === 'rejected') throw source.reason;
+  }
+
+  #likeSource(range: DiskRange, write: ActiveWrite): Promise<void> {
+    return copyRange(this.#source.node, this.#target.node, range, write);
   }
 
   async #toTarget(range: DiskRange, side: Side): Promise<void> {
@@ -318,22 +341,6 @@ export class MirrorTop extends FilterNode {
     return { offset: first, length: last - first };
   }
 
-  /** Makes the target read as the source does, where a discard has just been. */
-  async #likeSource(target: BlockNode, range: DiskRange): Promise<void> {
-    const source = this.#source.node;
-    const end = range.offset + range.length;
-    for (let at = range.offset; at < end; ) {
-      for (const extent of await asked(() => source.blockStatus(at, end - at, EXTENTS_MAX))) {
-        if (extent.zero) {
-          await target.writeZeroes(extent.offset, extent.length, ZERO_MAY_UNMAP);
-        } else {
-          await copyData(source, target, extent);
-        }
-        at = extent.offset + extent.length;
-      }
-    }
-  }
-
   #tellIdle(): void {
     if (this.writesInFlight > 0 || this.#idleWaiters.length === 0) return;
     const waiters = this.#idleWaiters;
@@ -358,26 +365,5 @@ function begin(side: Side, node: BlockNode, range: DiskRange): Completion {
     return side(node, range);
   } catch (error) {
     return Promise.reject(error);
-  }
-}
-
-/** The source did not say what the target should be like. */
-class SourceUnread extends Error {}
-
-async function asked<T>(question: () => T): Promise<Awaited<T>> {
-  try {
-    return await question();
-  } catch (error) {
-    if (error instanceof BlockError) throw new SourceUnread('the source', { cause: error });
-    throw error;
-  }
-}
-
-async function copyData(source: BlockNode, target: BlockNode, extent: DiskRange): Promise<void> {
-  const buffer = Buffer.allocUnsafe(Math.min(extent.length, MiB));
-  for (const piece of pieces(extent.offset, extent.length, MiB)) {
-    const data = buffer.subarray(0, piece.length);
-    await asked(() => source.read(piece.offset, data));
-    await target.write(piece.offset, data);
   }
 }

@@ -1,7 +1,14 @@
 import { zeroRuns } from '../block/detect-zeroes.ts';
 import type { MirrorTop } from '../block/mirror-top.ts';
-import { type BlockNode, type DiskRange, type Extent, ZERO_MAY_UNMAP } from '../block/node.ts';
+import {
+  type BlockNode,
+  type DiskRange,
+  type Extent,
+  pieces,
+  ZERO_MAY_UNMAP,
+} from '../block/node.ts';
 import type { RangeHold } from '../block/range-lock.ts';
+import { extentsInUnits } from '../block/whole-units.ts';
 import { BufferPool } from '../util/buffer-pool.ts';
 import type { Clock } from '../util/clock.ts';
 import { asBlockError, BlockError } from '../util/errors.ts';
@@ -12,10 +19,12 @@ import { CopyWindow } from './copy-window.ts';
  * Background copies. One copy is a *claim*: a run of dirty bytes whose range is held and whose bits
  * are cleared before anything of it is looked at, so that a write that comes meanwhile marks it
  * again. Its source is asked what is data and what is zero; zeroes travel as WRITE_ZEROES (or not
- * at all when the target has them), data in pieces of at most 1 MiB. A part of a claim that did not
- * reach the target is dirty again before anyone hears of the failure.
+ * at all when the target has them), data in pieces of 1 MiB (or a cluster). A part of a claim that
+ * did not reach the target is dirty again before anyone hears of the failure.
  */
 const PIECE_BYTES_MAX = MiB;
+/** Pieces of one claim in flight: a working bitmap's granule may be 2 GiB. */
+const LANES_MAX = 16;
 /** Claims grow up to here while the source has nothing but zeroes. */
 const ZERO_CLAIM_BYTES_MAX = GiB;
 const CLAIMS_MAX = 64;
@@ -114,10 +123,10 @@ export class Copier {
    * that is dirty is held by someone. Returns the data bytes claimed, for the speed limit.
    */
   pump(dataBytes: number): number {
-    const { partBytes } = this.#top.dirty;
+    const { unitBytes } = this.#top.dirty;
     // A small window is one that is waited for at a pause and at the end: pieces fit into it.
     const pieceBytesMax = Math.min(PIECE_BYTES_MAX, this.#window.bytes, dataBytes);
-    const pieceBytes = Math.ceil(pieceBytesMax / partBytes) * partBytes;
+    const pieceBytes = Math.ceil(pieceBytesMax / unitBytes) * unitBytes;
     const zeroBytes = this.#claimBytes > PIECE_BYTES_MAX ? this.#claimBytes : pieceBytes;
     this.#refused = undefined;
     let claimed = 0;
@@ -152,7 +161,7 @@ export class Copier {
         this.#cursor = 0;
         continue;
       }
-      const part = { offset: range.offset, length: Math.min(range.length, dirty.partBytes) };
+      const part = { offset: range.offset, length: Math.min(range.length, dirty.unitBytes) };
       // Where a long run is held in some place, its beginning may be free.
       for (const wanted of range.length > part.length ? [range, part] : [range]) {
         this.#cursor = wanted.offset + wanted.length;
@@ -227,39 +236,58 @@ export class Copier {
    */
   async #copyClaim(claim: Claim): Promise<void> {
     const { range } = claim;
-    let extents: readonly Extent[];
-    try {
-      extents = await this.#extentsOf(range);
-    } catch {
-      // As QEMU: who cannot tell what the source holds copies it.
-      extents = [{ ...range, hole: false, zero: false }];
-    }
+    const extents = await this.#extentsOf(range);
     const end = range.offset + range.length;
-    const work: Promise<void>[] = [];
+    const parts: Extent[] = [];
     let at = range.offset;
     let left = claim.dataBytes;
     for (const extent of extents) {
       if (left === 0) break;
       const length = extent.zero ? extent.length : Math.min(extent.length, left);
       if (!extent.zero) left -= length;
-      const part = { offset: extent.offset, length };
-      work.push(this.#guarded(claim, part, extent.zero ? this.#zero(part) : this.#data(part)));
-      at = part.offset + length;
+      parts.push({ ...extent, length });
+      at = extent.offset + length;
     }
     if (at < end) {
       this.#markAgain(claim, { offset: at, length: end - at });
       this.#cursor = Math.min(this.#cursor, at);
     }
     this.#adapt(extents, range);
-    await Promise.all(work);
+    const work = this.#piecesOf(parts);
+    const next = work.values();
+    const lane = async () => {
+      for (const piece of next) {
+        await this.#guarded(claim, piece, piece.zero ? this.#zero(piece) : this.#data(piece));
+      }
+    };
+    await Promise.all(Array.from({ length: Math.min(LANES_MAX, work.length) }, lane));
+  }
+
+  /** Zeroes in one request each, data in pieces that memory and the event loop can bear. */
+  #piecesOf(parts: readonly Extent[]): Extent[] {
+    const pieceBytes = Math.max(PIECE_BYTES_MAX, this.#top.dirty.clusterBytes);
+    return parts.flatMap((part) => {
+      if (part.zero || part.length <= pieceBytes) return [part];
+      return [...pieces(part.offset, part.length, pieceBytes)].map((piece) => ({
+        ...part,
+        ...piece,
+      }));
+    });
   }
 
   /** Asks only where an answer can save something: a few written bytes are data. */
-  #extentsOf(range: DiskRange): readonly Extent[] | Promise<readonly Extent[]> {
-    if (range.length < Math.min(this.#top.dirty.bitmap.granularity, ZERO_BLOCK_BYTES)) {
-      return [{ ...range, hole: false, zero: false }];
+  async #extentsOf(range: DiskRange): Promise<readonly Extent[]> {
+    const { bitmap, clusterBytes } = this.#top.dirty;
+    const data = [{ ...range, hole: false, zero: false }];
+    if (range.length < Math.min(bitmap.granularity, ZERO_BLOCK_BYTES)) return data;
+    try {
+      const { offset, length } = range;
+      const extents = await this.#top.child.blockStatus(offset, length, EXTENTS_MAX);
+      return extentsInUnits(extents, clusterBytes, range);
+    } catch {
+      // As QEMU: who cannot tell what the source holds copies it.
+      return data;
     }
-    return this.#top.child.blockStatus(range.offset, range.length, EXTENTS_MAX);
   }
 
   #adapt(extents: readonly Extent[], range: DiskRange): void {
@@ -337,7 +365,8 @@ export class Copier {
 
   async #writeTarget(offset: number, data: Buffer): Promise<void> {
     const target = this.#target();
-    const writes = [...zeroRuns(data, ZERO_BLOCK_BYTES)].map(async (run) => {
+    const blockBytes = Math.max(ZERO_BLOCK_BYTES, this.#top.dirty.clusterBytes);
+    const writes = [...zeroRuns(data, blockBytes)].map(async (run) => {
       this.#assertWanted();
       if (run.zero) await target.writeZeroes(offset + run.offset, run.length, ZERO_MAY_UNMAP);
       else

@@ -4,6 +4,7 @@ import type { CopyMode, MirrorListener, MirrorTop } from '../block/mirror-top.ts
 import type { BlockNode, DiskRange } from '../block/node.ts';
 import { assert } from '../util/assert.ts';
 import { BlockError, RefusedError } from '../util/errors.ts';
+import { TARGET_CLUSTER_BYTES_MAX } from '../util/limits.ts';
 import { Copier, type CopierListener } from './copier.ts';
 import { DutyCycle } from './duty-cycle.ts';
 import { actionFor, BackOff, type OnError } from './error-policy.ts';
@@ -84,7 +85,7 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
       target: () => parts.target.node,
       window: this.#settings.window,
       // In a diff image what reads as zeroes may still show its base image later.
-      skipsZeroes: parts.bitmap.name === undefined,
+      skipsZeroes: parts.bitmap.name === undefined && parts.top.dirty.clusterBytes === 1,
       clock: this.clock,
       listener: this,
     });
@@ -467,8 +468,14 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
 
   /** While the target is in trouble client writes do not wait for it: they are marked. */
   #updateMode(): void {
-    const { top } = this.#parts;
+    const { top, bitmap } = this.#parts;
     const wanted = this.#copyMode === 'write-blocking' || this.#converging;
+    // Who has chosen granules and background gets whole granules, also while it converges.
+    const wholeGranules = this.#copyMode === 'background' && bitmap.name !== undefined;
+    top.writeUnitBytes = Math.max(
+      top.dirty.clusterBytes,
+      wholeGranules ? Math.min(bitmap.granularity, TARGET_CLUSTER_BYTES_MAX) : 1,
+    );
     const healthy = this.#fatal === undefined && !this.forceCancelled && this.ioStatus === 'ok';
     top.copiesSynchronously = wanted && healthy;
   }

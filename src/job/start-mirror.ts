@@ -12,6 +12,7 @@ import {
   GRANULARITY_DEFAULT,
   GRANULARITY_MIN,
   MIRROR_GRANULARITY_MAX,
+  TARGET_CLUSTER_BYTES_MAX,
 } from '../util/limits.ts';
 import type { OnError } from './error-policy.ts';
 import { MirrorJob } from './mirror-job.ts';
@@ -38,6 +39,8 @@ export interface MirrorOptions {
   autoFinalize?: boolean | undefined;
   autoDismiss?: boolean | undefined;
   targetIsZero?: boolean | undefined;
+  /** Clusters of the image behind the target: whatever is written there is whole ones. */
+  targetClusterSize?: number | undefined;
 }
 
 const BUSY_REASON = 'block device is in use by block job: mirror';
@@ -54,6 +57,7 @@ export function startMirror(
 ): MirrorJob {
   const { source, target } = options;
   const granularity = checkGranularity(options.granularity);
+  const clusterBytes = checkClusterSize(options.targetClusterSize);
   graph.assertNotBlocked(source, { writable: false });
   graph.assertNotBlocked(target, { writable: true });
   const callersBitmap = checkBitmap(options);
@@ -92,7 +96,7 @@ export function startMirror(
     onSourceError: options.onSourceError ?? 'report',
     onTargetError: options.onTargetError ?? 'report',
     targetIsZero: options.targetIsZero ?? false,
-    window: copyWindow(bufSize, bitmap.granularity),
+    window: copyWindow(bufSize, Math.max(bitmap.granularity, clusterBytes)),
   });
   registry.add(job);
 
@@ -106,7 +110,7 @@ export function startMirror(
     implicit,
     source: sourceUse,
     target: targetUse,
-    dirty: new DirtyMap(bitmap),
+    dirty: new DirtyMap(bitmap, clusterBytes),
     listener: job,
   });
   graph.insertFilter(top, source);
@@ -125,6 +129,19 @@ function checkGranularity(granularity = 0): number {
     throw new RefusedError("Parameter 'granularity' expects a power of 2");
   }
   return granularity;
+}
+
+function checkClusterSize(clusterBytes: number | undefined): number {
+  if (clusterBytes === undefined) return 1;
+  if (clusterBytes < GRANULARITY_MIN || clusterBytes > TARGET_CLUSTER_BYTES_MAX) {
+    throw new RefusedError(
+      "Parameter 'x-target-cluster-size' expects a value in range [512B, 2MB]",
+    );
+  }
+  if (!Number.isInteger(Math.log2(clusterBytes))) {
+    throw new RefusedError("Parameter 'x-target-cluster-size' expects a power of 2");
+  }
+  return clusterBytes;
 }
 
 /** A target takes no second writer: what somebody else writes there the mirror would never see. */

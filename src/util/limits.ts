@@ -108,6 +108,8 @@ export const GRANULARITY_MIN = 512;
 export const GRANULARITY_MAX = 2 * GiB;
 /** Largest granularity of a mirror job. */
 export const MIRROR_GRANULARITY_MAX = 64 * MiB;
+/** Largest cluster of an image behind a target (qcow2's): more is never read around a write. */
+export const TARGET_CLUSTER_BYTES_MAX = 2 * MiB;
 /**
  * Granularity when nobody says otherwise: what QEMU takes for a node that reports no cluster size.
  */

@@ -2,6 +2,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { DirtyBitmap } from '../../src/bitmap/dirty-bitmap.ts';
+import type { CopyMode } from '../../src/block/mirror-top.ts';
 import { ZERO_MAY_UNMAP } from '../../src/block/node.ts';
 import { contents, MirrorRig, pattern } from '../support/mirror-rig.ts';
 import { openNbdNode } from '../support/open-nbd-node.ts';
@@ -16,7 +17,12 @@ const CLUSTER = 64 * KiB;
  * A working bitmap's mirror into a diff image: an empty qcow2 image that gets its base, the disk as
  * it was when the bitmap was made, only afterwards. Returns whether both together are the source.
  */
-async function mergesWell(granularity: number): Promise<boolean> {
+async function mergesWell(options: {
+  granularity: number;
+  copyMode?: CopyMode;
+  targetClusterSize?: number;
+}): Promise<boolean> {
+  const { granularity, ...mirror } = options;
   const directory = await tempDir();
   const [base, diff] = [join(directory, 'base.raw'), join(directory, 'diff.qcow2')];
   const rig = new MirrorRig({ size: SIZE });
@@ -34,7 +40,7 @@ async function mergesWell(granularity: number): Promise<boolean> {
   const server = await startQemuNbd({ file: diff, format: 'qcow2' });
   const target = await openNbdNode(server.socket, { name: 'diff' });
   rig.graph.add(target);
-  const job = rig.mirror({ target, bitmap: 'b' });
+  const job = rig.mirror({ target, bitmap: 'b', ...mirror });
   await rig.ready();
   await rig.client.node.write(9 * CLUSTER + 16 * KiB, pattern(4 * KiB, 3));
   await rig.client.node.writeZeroes(11 * CLUSTER + 4 * KiB, 8 * KiB);
@@ -57,11 +63,24 @@ async function mergesWell(granularity: number): Promise<boolean> {
 
 describePeers('a mirror into a diff image', ['qemu-nbd', 'qemu-img'], () => {
   it('merges into the source when a granule is a cluster or more', async () => {
-    expect(await mergesWell(CLUSTER)).toBe(true);
-    expect(await mergesWell(4 * CLUSTER)).toBe(true);
+    expect(await mergesWell({ granularity: CLUSTER })).toBe(true);
+    expect(await mergesWell({ granularity: 4 * CLUSTER })).toBe(true);
   });
 
   it('loses what is around a write when granules are smaller, as documented', async () => {
-    expect(await mergesWell(4 * KiB)).toBe(false);
+    expect(await mergesWell({ granularity: 4 * KiB })).toBe(false);
   });
+
+  it('loses what is around an unaligned synchronous write, as documented', async () => {
+    expect(await mergesWell({ granularity: CLUSTER, copyMode: 'write-blocking' })).toBe(false);
+  });
+
+  it.each(['background', 'write-blocking'] as const)(
+    'merges into the source in %s mode when it is told the size of clusters',
+    async (copyMode) => {
+      const options = { copyMode, targetClusterSize: CLUSTER };
+      expect(await mergesWell({ granularity: 4 * KiB, ...options })).toBe(true);
+      expect(await mergesWell({ granularity: 4 * CLUSTER, ...options })).toBe(true);
+    },
+  );
 });

@@ -45,10 +45,15 @@ const INCONSISTENT = "Bitmap 'b' is inconsistent and cannot be used";
 
 describe('the arguments of a working bitmap, in the order in which they are checked', () => {
   const RANGE = "Parameter 'granularity' expects a value in range [512B, 64MB]";
+  const CLUSTER_RANGE = "Parameter 'x-target-cluster-size' expects a value in range [512B, 2MB]";
   const BOTH = 'Granularity and bitmap cannot both be set';
   it.each<[Given, string]>([
     [{ bitmap: 'no', granularity: 100, sync: 'top' }, RANGE],
     [{ bitmap: 'no', granularity: 1000 }, "Parameter 'granularity' expects a power of 2"],
+    [{ bitmap: 'no', 'x-target-cluster-size': 0 }, CLUSTER_RANGE],
+    [{ bitmap: 'no', 'x-target-cluster-size': 256 }, CLUSTER_RANGE],
+    [{ bitmap: 'no', 'x-target-cluster-size': 4 * MiB }, CLUSTER_RANGE],
+    [{ 'x-target-cluster-size': 1536 }, "Parameter 'x-target-cluster-size' expects a power of 2"],
     [{ bitmap: 'no', granularity: 512, sync: 'top' }, "Sync mode 'top' not supported with bitmap."],
     [{ bitmap: 'no', sync: 'none' }, "Sync mode 'none' not supported with bitmap."],
     [{ bitmap: 'b', sync: 'top' }, "Sync mode 'top' not supported with bitmap."],

@@ -127,6 +127,7 @@ describe.each(MODES)('%s: afterwards the bitmap holds', (copyMode) => {
 
   it('what has had no turn, after a cancel: a granule is copied in whole', async () => {
     const { rig, bitmap } = await makeRig(1, 3);
+    rig.target.log.length = 0;
     await rig.mirror({ bitmap: 'b', 'copy-mode': copyMode, speed: 1 });
     await expect.poll(() => rig.target.log.some((line) => line.startsWith('write'))).toBe(true);
     await end(rig);

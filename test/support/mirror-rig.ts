@@ -6,6 +6,7 @@ import type { JobEvent } from '../../src/job/job.ts';
 import type { MirrorJob } from '../../src/job/mirror-job.ts';
 import { JobRegistry } from '../../src/job/registry.ts';
 import { type MirrorOptions, startMirror } from '../../src/job/start-mirror.ts';
+import { assert } from '../../src/util/assert.ts';
 import { type Clock, systemClock } from '../../src/util/clock.ts';
 import { silentLog } from '../../src/util/log.ts';
 import { ShakyNode } from './shaky-node.ts';
@@ -93,6 +94,17 @@ export async function contents(node: BlockNode): Promise<Buffer> {
 /** Whether two disks hold the same bytes, whatever meddles with them. */
 export async function areEqual(a: ShakyNode, b: ShakyNode): Promise<boolean> {
   return (await contents(a.disk)).equals(await contents(b.disk));
+}
+
+/** Whatever was written to a disk was whole units, or ended with the disk. */
+export function expectWholeUnits(node: ShakyNode, unitBytes: number): void {
+  for (const entry of node.log) {
+    const [, offset, length] = /^(?:write|zero) (\d+)\+(\d+)$/.exec(entry)?.map(Number) ?? [];
+    if (offset === undefined || length === undefined) continue;
+    const end = offset + length;
+    const isWhole = offset % unitBytes === 0 && (end % unitBytes === 0 || end === node.size);
+    assert(isWhole, `${entry} is whole units of ${unitBytes} bytes`);
+  }
 }
 
 /** Bytes that differ from zero and from each other, to tell writes apart. */

@@ -102,6 +102,13 @@ export const JOB_DOCS = {
           about: 'Promises that the target reads as zero everywhere; false promises corrupt it.',
           default: 'false: the target is asked',
         },
+        'x-target-cluster-size': {
+          about:
+            'Bytes of a cluster of the image behind the target, a power of two from 512 to ' +
+            '2 MiB: whatever is written there is whole clusters, with what the source has ' +
+            'around a write. For diff images: see the pitfall below.',
+          default: 'writes are as large as granules, or as client writes are',
+        },
       },
       more: BITMAP_PITFALL,
       errors: {
@@ -109,6 +116,9 @@ export const JOB_DOCS = {
         'Need a root block node': 'something is on top of the source',
         "Parameter 'granularity' expects a value in range [512B, 64MB]": 'it is out of range',
         "Parameter 'granularity' expects a power of 2": 'it is none',
+        "Parameter 'x-target-cluster-size' expects a value in range [512B, 2MB]":
+          'it is out of range',
+        "Parameter 'x-target-cluster-size' expects a power of 2": 'it is none',
         "Node 'n' is busy: block device is in use by block job: mirror":
           'it is the target of a mirror already',
         "Sync mode 'top' not supported with bitmap.": '`bitmap` needs `sync: full`',

@@ -4,22 +4,26 @@ export const BITMAP_PITFALL = `#### The pitfall of working bitmaps
 A mirror with a bitmap believes that target and source are equal wherever the bitmap is clean. A
 target that was never synced, and is to hold the changes alone (a *diff image*: a fresh image whose
 base image is attached to it later), is not equal there: it is empty. Two things then do harm, and
-no check can find them, because NBD does not tell the size of a server's clusters:
+no check can find them for sure, because NBD does not tell the size of a server's clusters:
 
 * *Granules smaller than the clusters of the target.* A copy writes a part of a cluster; the image
   allocates all of it and fills the rest with zeroes. When the base image is attached, the rest of
   that cluster hides what the base has there.
 * *Unaligned client writes in write-blocking mode.* They go to the target as they are, so they do
-  the same even when granules are as large as clusters. So do client writes in background mode while
-  a mirror converges: in about the last second before READY, and from \`job-complete\` or a soft
-  cancel on.
+  the same even when granules are as large as clusters.
 
-So for a diff image: give the bitmap a granularity of at least the cluster size of the target
-(\`granularity\` of \`block-dirty-bitmap-add\`; 65536 fits qcow2 as it is made by default), and
-use \`copy-mode: background\`; let clients be quiet, or write whole clusters, while it converges.
-Copies are whole granules then, zeroes included. A target that has been a full copy once, or that
-has its base attached while it is written to, is safe: what is around a write is already right
-there.
+So for a diff image either
+
+* say the size of the clusters: \`x-target-cluster-size\`. Whatever is written to the target is then
+  whole clusters, in both modes and with any granularity; what is around a client write is read from
+  the source. A small synchronous write costs a cluster read and a cluster sent; or
+* give the bitmap a granularity of at least the cluster size (\`granularity\` of
+  \`block-dirty-bitmap-add\`; 65536 fits qcow2 as it is made by default) and use
+  \`copy-mode: background\`. What is written is whole granules then (of granules above 2 MiB, the
+  largest clusters of qcow2, whole parts of 2 MiB).
+
+Zeroes are always written. A target that has been a full copy once, or that has its base attached
+while it is written to, is safe in any case: what is around a write is already right there.
 
 #### Which bitmap to pass
 

@@ -98,6 +98,7 @@ export const JOB_COMMANDS = {
       '*auto-finalize': 'bool',
       '*auto-dismiss': 'bool',
       '*target-is-zero': 'bool',
+      '*x-target-cluster-size': { type: 'uint32', features: ['unstable'] },
     },
   },
   'job-pause': { arguments: BY_ID },

@@ -30,6 +30,7 @@ export function mirrorCommands(graph: BlockGraph, jobs: JobRegistry): Handlers<'
         autoFinalize: given['auto-finalize'],
         autoDismiss: given['auto-dismiss'],
         targetIsZero: given['target-is-zero'],
+        targetClusterSize: given['x-target-cluster-size'],
       });
     },
   };

@@ -1,13 +1,20 @@
 import { describe, expect, it } from 'vitest';
 import type { MirrorTop } from '../../../src/block/mirror-top.ts';
 import type { MirrorJob } from '../../../src/job/mirror-job.ts';
-import { areEqual, contents, MirrorRig, pattern } from '../../support/mirror-rig.ts';
+import {
+  areEqual,
+  contents,
+  expectWholeUnits,
+  MirrorRig,
+  pattern,
+} from '../../support/mirror-rig.ts';
 import { Random } from '../../support/random.ts';
 
 /**
  * The whole mirror under random overlapping writes, random delays and random errors. After every
  * answer the first and third law are checked: what differs is dirty, or held by a copy or a
- * synchronous write, or touched by a write that has not been answered.
+ * synchronous write, or touched by a write that has not been answered. Some of the targets have
+ * clusters, smaller or larger than granules: what is written there is whole ones.
  */
 const GRANULE = 65536;
 const SIZE = 24 * GRANULE + 1000;
@@ -81,6 +88,7 @@ async function storm(seed: number): Promise<void> {
   const rig = new MirrorRig({ size: SIZE });
   await rig.source.write(0, pattern(SIZE / 2, seed));
   const copyMode = random.chance(0.5) ? 'background' : 'write-blocking';
+  const clusterSize = random.chance(0.5) ? undefined : GRANULE * 4 ** (random.below(3) - 1);
   const noMoreErrors = makeShaky(rig, random, random.chance(0.5) ? 0.02 : 0);
   const open = new Set<Unanswered>();
   let check = () => {};
@@ -94,6 +102,7 @@ async function storm(seed: number): Promise<void> {
     onSourceError: 'ignore',
     onTargetError: 'ignore',
     bufSize: GRANULE * (1 + random.below(20)),
+    targetClusterSize: clusterSize,
   });
   const top = rig.graph.find('mirror-top') as MirrorTop;
   check = () => {
@@ -119,6 +128,7 @@ async function storm(seed: number): Promise<void> {
   if (!pivots) {
     // A copy of one instant: what was written afterwards is the source's alone.
     expect(rig.client.node).toBe(rig.source);
+    if (clusterSize !== undefined) expectWholeUnits(rig.target, clusterSize);
   } else {
     expect(rig.client.node).toBe(rig.target);
   }

@@ -1,0 +1,57 @@
+import { BlockError } from '../util/errors.ts';
+import { MiB } from '../util/limits.ts';
+import { type BlockNode, type DiskRange, pieces, WRITE_FUA } from './node.ts';
+import { extentsInUnits } from './whole-units.ts';
+
+/** Extents of the source that are looked at in one go. */
+const EXTENTS_MAX = 64;
+
+/** The source did not say what the target should be like: an error of the source. */
+export class SourceUnread extends Error {}
+
+/**
+ * Makes the target read as the source does, in requests of whole units; one after the other, for
+ * this is for the small ranges around a client's request. `flags` go with every request.
+ */
+export async function copyRange(
+  source: BlockNode,
+  target: BlockNode,
+  range: DiskRange,
+  options: { readonly unitBytes: number; readonly flags: number },
+): Promise<void> {
+  const { unitBytes, flags } = options;
+  const end = range.offset + range.length;
+  for (let at = range.offset; at < end; ) {
+    const rest = { offset: at, length: end - at };
+    const extents = await asked(() => source.blockStatus(at, rest.length, EXTENTS_MAX));
+    for (const extent of extentsInUnits(extents, unitBytes, rest)) {
+      if (extent.zero) await target.writeZeroes(extent.offset, extent.length, flags);
+      else await copyData(source, target, extent, options);
+      at = extent.offset + extent.length;
+    }
+  }
+}
+
+async function copyData(
+  source: BlockNode,
+  target: BlockNode,
+  extent: DiskRange,
+  { unitBytes, flags }: { readonly unitBytes: number; readonly flags: number },
+): Promise<void> {
+  const pieceBytes = Math.max(MiB, unitBytes);
+  const buffer = Buffer.allocUnsafe(Math.min(extent.length, pieceBytes));
+  for (const piece of pieces(extent.offset, extent.length, pieceBytes)) {
+    const data = buffer.subarray(0, piece.length);
+    await asked(() => source.read(piece.offset, data));
+    await target.write(piece.offset, data, flags & WRITE_FUA);
+  }
+}
+
+async function asked<T>(question: () => T): Promise<Awaited<T>> {
+  try {
+    return await question();
+  } catch (error) {
+    if (error instanceof BlockError) throw new SourceUnread('the source', { cause: error });
+    throw error;
+  }
+}
