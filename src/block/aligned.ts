@@ -142,7 +142,8 @@ export class AlignedAccess {
 
   /** Runs `request` while nobody else writes to the blocks of the range. */
   #holding(offset: number, length: number, request: () => Completion): Completion {
-    if (length === 0) return request();
+    // Without parts of blocks nobody reads, changes and writes back.
+    if (length === 0 || this.#mask === 0) return request();
     const start = this.#down(offset);
     const hold = this.#lock.lock(start, this.#up(offset + length) - start);
     if (!(hold instanceof Promise)) return runAndRelease(hold, request);

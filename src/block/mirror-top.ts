@@ -284,39 +284,38 @@ export class MirrorTop extends FilterNode {
       // Before and after: a server that is lost in between may take with it what it answered.
       this.unflushed.add(wanted.offset, wanted.length);
     }
-    let targetDone: Promise<void> | undefined;
+    let toTarget: Promise<void> | undefined;
     // The target's first: a remote server works on it while this thread writes to the source.
     if (wanted !== undefined && write.onTarget !== undefined) {
-      targetDone = this.#toTarget(wanted, write.onTarget);
+      toTarget = begin(write.onTarget, this.#target.node, wanted) ?? undefined;
     }
-    const sourceDone = begin(onSource, this.#source.node, range);
+    const toSource = begin(onSource, this.#source.node, range);
     if (wanted !== undefined && write.onTarget === undefined) {
-      targetDone = Promise.resolve(sourceDone).then(() => this.#likeSource(wanted, write));
+      toTarget = Promise.resolve(toSource).then(() => this.#likeSource(wanted, write));
     }
-    const [source, target] = await Promise.allSettled([sourceDone, targetDone]);
-    const failed = source.status === 'rejected' || target.status === 'rejected';
+    // Both are watched before either is waited for.
+    const [sourceEnd, targetEnd] = [errorOf(toSource), errorOf(toTarget)];
+    const sourceError = sourceEnd && (await sourceEnd);
+    const targetError = targetEnd && (await targetEnd);
+    const failed = sourceError !== undefined || targetError !== undefined;
     // Marked before the range is let go and before anyone is told.
     if (!copies) this.#mark(range);
     else if (failed) this.#mark(whole);
     const copiedBytes = wanted === undefined || failed ? 0 : wanted.length;
     if (wanted !== undefined) this.unflushed.add(wanted.offset, wanted.length);
-    if (source.status === 'fulfilled' && target.status === 'rejected') {
+    if (sourceError === undefined && targetError !== undefined) {
       // What cannot be read of the source is marked: the copy that follows tells of it.
-      if (!(target.reason instanceof SourceUnread)) this.#targetFailed(target.reason, range);
+      if (!(targetError instanceof SourceUnread)) this.#targetFailed(targetError, range);
     }
     hold.release();
     this.#activeWrites--;
     this.#listener.onActiveEnd(wanted?.length ?? 0, copiedBytes);
     this.#tellIdle();
-    if (source.status === 'rejected') throw source.reason;
+    if (sourceError !== undefined) throw sourceError;
   }
 
   #likeSource(range: DiskRange, write: ActiveWrite): Promise<void> {
     return copyRange(this.#source.node, this.#target.node, range, write);
-  }
-
-  async #toTarget(range: DiskRange, side: Side): Promise<void> {
-    await begin(side, this.#target.node, range);
   }
 
   /**
@@ -367,3 +366,11 @@ function begin(side: Side, node: BlockNode, range: DiskRange): Completion {
     return Promise.reject(error);
   }
 }
+
+/** Undefined when it ends, or has ended, well. */
+function errorOf(done: Completion): Promise<unknown> | undefined {
+  return done?.then(nothing, itself);
+}
+
+const nothing = () => undefined;
+const itself = (error: unknown) => error;
