@@ -74,6 +74,8 @@ export class MirrorTop extends FilterNode {
 
   readonly #source: NodeUse;
   readonly #target: NodeUse;
+  /** Flags of requests that may reach the target. */
+  readonly #targetFlags: number;
   readonly #listener: MirrorListener;
   /** Client writes below the filter that will be marked, not copied, when they end. */
   #passiveWrites = 0;
@@ -92,6 +94,8 @@ export class MirrorTop extends FilterNode {
     source: NodeUse;
     target: NodeUse;
     dirty: DirtyMap;
+    /** Zeroes may give storage of the target back. */
+    unmap: boolean;
     listener: MirrorListener;
   }) {
     super(options.name);
@@ -99,9 +103,15 @@ export class MirrorTop extends FilterNode {
     this.#source = options.source;
     this.#target = options.target;
     this.dirty = options.dirty;
+    this.#targetFlags = options.unmap ? ~0 : ~ZERO_MAY_UNMAP;
     this.#listener = options.listener;
     const { size, granularity } = options.dirty.bitmap;
     this.unflushed = new Unflushed({ size, granularity });
+  }
+
+  /** How what is zero, and nobody has asked to have written, is sent to the target. */
+  get zeroFlags(): number {
+    return ZERO_MAY_UNMAP & this.#targetFlags;
   }
 
   /** What the filter passes to: the source, or what took the filter's place. */
@@ -178,7 +188,7 @@ export class MirrorTop extends FilterNode {
     const zero = zeroWith(flags);
     if (!this.copiesSynchronously) return this.#pass(range, zero);
     // "Fast or not at all" is a question to the source; the target has to follow it.
-    const targetFlags = flags & ~ZERO_NO_FALLBACK;
+    const targetFlags = flags & ~ZERO_NO_FALLBACK & this.#targetFlags;
     return this.#onBoth(range, zero, zeroWith(targetFlags), targetFlags);
   }
 
@@ -192,7 +202,7 @@ export class MirrorTop extends FilterNode {
     if (!this.copiesSynchronously) return this.#pass(range, discard);
     // What a discarded range reads as is the source's choice: the target gets what the source
     // has made of it, so it must wait for the source.
-    return this.#onBoth(range, discard, undefined, flags | ZERO_MAY_UNMAP);
+    return this.#onBoth(range, discard, undefined, flags | this.zeroFlags);
   }
 
   protected override doFlush(): Completion {

@@ -25,6 +25,8 @@ export class NodeStore {
   readonly #graph: BlockGraph;
   readonly #host: NodeHost;
   readonly #entries = new Map<BlockNode, Entry>();
+  /** Nodes that are being closed: the end of the process waits for them. */
+  readonly #closing = new Set<Promise<void>>();
   /** Names of nodes that are being opened: nobody else may take them. */
   readonly #opening = new Set<string>();
 
@@ -44,6 +46,22 @@ export class NodeStore {
       throw new RefusedError("'node-name' must be specified for the root node");
     }
     return this.#open(options, true);
+  }
+
+  /** Opens a node for a job, which lets go of it; its name is its own making if it has none. */
+  open(options: NodeOptions): Promise<BlockNode> {
+    return this.#open(options, false);
+  }
+
+  /**
+   * Closes a node that was opened for a job or a parent. If somebody uses it by now (clients that
+   * were moved to it, or who found it by its name), it stays, and is the operator's.
+   */
+  async letGo(node: BlockNode): Promise<void> {
+    const entry = this.#entries.get(node);
+    if (entry === undefined) return;
+    if (this.#graph.usersOf(node).length === 0) await this.#close(node);
+    else this.#entries.set(node, { ...entry, owned: true });
   }
 
   /** Changes options of open nodes, of all or of none. */
@@ -131,6 +149,7 @@ export class NodeStore {
         await this.#close(node).catch((error: unknown) => failures.push(error));
       }
     }
+    await Promise.all(this.#closing);
     if (failures.length > 0) throw failures[0];
   }
 
@@ -195,15 +214,17 @@ export class NodeStore {
   }
 
   async #close(node: BlockNode): Promise<void> {
+    const closed = this.#closeWithChildren(node);
+    this.#closing.add(closed);
+    await closed.finally(() => this.#closing.delete(closed));
+  }
+
+  async #closeWithChildren(node: BlockNode): Promise<void> {
     const children = this.#entries.get(node)?.children ?? [];
     this.#entries.delete(node);
     this.#graph.remove(node);
     await node.close();
-    for (const child of children) {
-      // Somebody may have found it by its name meanwhile: then it stays, and is his.
-      if (this.#graph.usersOf(child).length === 0) await this.#close(child);
-      else this.#entries.set(child, { ...this.#entries.get(child)!, owned: true });
-    }
+    for (const child of children) await this.letGo(child);
   }
 }
 

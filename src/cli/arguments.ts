@@ -1,8 +1,8 @@
 import { statSync } from 'node:fs';
 import { InvalidArgumentError } from 'commander';
 import { NbdUriError, parseNbdUri } from '../../protocol/nbd/uri.ts';
-import type { SocketAddress } from '../net/address.ts';
 import type { Endpoint } from '../net/endpoint.ts';
+import { toTextAddress } from '../net/text-address.ts';
 import { UsageError } from '../util/errors.ts';
 import { parseSize } from '../util/units.ts';
 
@@ -52,7 +52,7 @@ export function diskOptions(disk: string): Record<string, unknown> {
   if (!isNbdUri(disk)) return { driver: fileDriver(disk), filename: disk };
   const uri = readUri(disk);
   if (uri.tls) throw new UsageError(`Cannot open ${disk}: TLS is not supported`);
-  return { driver: 'nbd', server: qmpAddress(uri.address), export: uri.exportName };
+  return { driver: 'nbd', server: toTextAddress(uri.address), export: uri.exportName };
 }
 
 /** What is not there is a file: opening it will say so. */
@@ -67,10 +67,4 @@ function readUri(text: string) {
     if (error instanceof NbdUriError) throw new UsageError(`Cannot open ${text}: ${error.message}`);
     throw error;
   }
-}
-
-/** QMP's SocketAddress has ports as strings. */
-export function qmpAddress(address: SocketAddress): Record<string, string> {
-  if (address.type === 'unix') return { type: 'unix', path: address.path };
-  return { type: 'inet', host: address.host, port: String(address.port) };
 }

@@ -1,12 +1,6 @@
 import { zeroRuns } from '../block/detect-zeroes.ts';
 import type { MirrorTop } from '../block/mirror-top.ts';
-import {
-  type BlockNode,
-  type DiskRange,
-  type Extent,
-  pieces,
-  ZERO_MAY_UNMAP,
-} from '../block/node.ts';
+import { type BlockNode, type DiskRange, type Extent, pieces } from '../block/node.ts';
 import type { RangeHold } from '../block/range-lock.ts';
 import { extentsInUnits } from '../block/whole-units.ts';
 import { BufferPool } from '../util/buffer-pool.ts';
@@ -315,7 +309,7 @@ export class Copier {
     try {
       if (this.#skipsZeroes && (await this.#targetIsZero(range))) return;
       this.#assertWanted();
-      await this.#target().writeZeroes(range.offset, range.length, ZERO_MAY_UNMAP);
+      await this.#target().writeZeroes(range.offset, range.length, this.#top.zeroFlags);
     } catch (error) {
       throw new SideError('target', error);
     }
@@ -368,7 +362,8 @@ export class Copier {
     const blockBytes = Math.max(ZERO_BLOCK_BYTES, this.#top.dirty.clusterBytes);
     const writes = [...zeroRuns(data, blockBytes)].map(async (run) => {
       this.#assertWanted();
-      if (run.zero) await target.writeZeroes(offset + run.offset, run.length, ZERO_MAY_UNMAP);
+      const { zeroFlags } = this.#top;
+      if (run.zero) await target.writeZeroes(offset + run.offset, run.length, zeroFlags);
       else
         await target.write(offset + run.offset, data.subarray(run.offset, run.offset + run.length));
     });

@@ -19,7 +19,7 @@ import { MirrorJob } from './mirror-job.ts';
 import type { SyncMode } from './mirror-scan.ts';
 import type { JobRegistry } from './registry.ts';
 
-/** blockdev-mirror's arguments, with the nodes looked up. Bytes and bytes per second. */
+/** Arguments of blockdev-mirror and drive-mirror, the nodes looked up. Bytes, bytes per second. */
 export interface MirrorOptions {
   id: string;
   source: BlockNode;
@@ -39,6 +39,8 @@ export interface MirrorOptions {
   autoFinalize?: boolean | undefined;
   autoDismiss?: boolean | undefined;
   targetIsZero?: boolean | undefined;
+  /** Zeroes may give storage of the target back (true unless said otherwise). */
+  unmap?: boolean | undefined;
   /** Clusters of the image behind the target: whatever is written there is whole ones. */
   targetClusterSize?: number | undefined;
 }
@@ -111,6 +113,7 @@ export function startMirror(
     source: sourceUse,
     target: targetUse,
     dirty: new DirtyMap(bitmap, clusterBytes),
+    unmap: options.unmap ?? true,
     listener: job,
   });
   graph.insertFilter(top, source);

@@ -41,7 +41,7 @@ export function createDispatcher(
       ...bitmaps,
       ...transactionCommands(graph, bitmaps),
       ...exportCommands(graph, nbd),
-      ...mirrorCommands(graph, jobs),
+      ...mirrorCommands(graph, nodes, jobs),
       ...jobCommands(jobs),
     },
   });

@@ -14,6 +14,11 @@ export type TextAddress =
 
 const PORT_MAX = 65_535;
 
+export function toTextAddress(address: SocketAddress): TextAddress {
+  if (address.type === 'unix') return { type: 'unix', path: address.path };
+  return { type: 'inet', host: address.host, port: String(address.port) };
+}
+
 /** Throws `RefusedError` when the port is none, or the range empty. */
 export function fromTextAddress(address: TextAddress): SocketAddress {
   if (address.type === 'unix') return { type: 'unix', path: address.path };

@@ -1,11 +1,7 @@
 import type { Docs } from './language.ts';
-import { BITMAP_PITFALL } from './working-bitmap.ts';
+import { MIRROR_DOCS } from './mirror.ts';
 
 const ID = 'Id of the job.';
-const POLICY = (side: string) => ({
-  about: `What an error of the ${side} does to the job.`,
-  default: '`report`',
-});
 const VERB_REFUSED = "Job 'm' in state 'concluded' cannot accept command verb 'pause'";
 const JOB_ERRORS = {
   'Job not found': 'there is no such job',
@@ -50,95 +46,7 @@ export const JOB_DOCS = {
     'Commands come in two families with the same effect: `job-*` name the job as `id`, the older ' +
     '`block-job-*` mostly as `device`. They may be mixed.',
   commands: {
-    'blockdev-mirror': {
-      about:
-        'Starts a mirror: copies one node to another while clients go on using the first. The ' +
-        'reply comes when the job runs; events tell the rest.',
-      members: {
-        'job-id': {
-          about: 'For commands and events: a letter, then letters, digits, `-`, `.` and `_`.',
-          default: 'refused: a node has no device whose name the job could take',
-        },
-        device: 'Name of the source node. Nothing but other mirrors may be on top of it.',
-        target: 'Name of the target node: writable, of the same size, written to by nobody else.',
-        replaces: {
-          about: 'Name of the node whose place the target takes: the source itself, or refused.',
-          default: 'the source',
-        },
-        sync: 'What is copied at first.',
-        bitmap: {
-          about:
-            'Name of the *working bitmap*, on the source node itself: recording, not busy, and ' +
-            'only with `sync: full`. Only what is dirty in it is copied at first, and at the ' +
-            'end, well or not, it holds exactly what the target lacks. The job has its ' +
-            'granularity. While the job runs it is busy, and `recording` is false.',
-          default: 'a private one with everything dirty',
-        },
-        speed: {
-          about: 'Limit of background copies in bytes per second, also after READY.',
-          default: '0: none',
-        },
-        granularity: {
-          about: 'Bytes in which the job counts: a power of two from 512 to 64 MiB.',
-          default: '65536, or that of the bitmap',
-        },
-        'buf-size': { about: 'Bytes of copies in flight at a time.', default: '0: our own choice' },
-        'on-source-error': POLICY('source'),
-        'on-target-error': POLICY('target'),
-        'filter-node-name': {
-          about: 'Name of the filter that is put on the source while the job runs.',
-          default: 'made up (`#block1`)',
-        },
-        'copy-mode': { about: 'When client writes reach the target.', default: '`background`' },
-        'auto-finalize': {
-          about: 'Whether it goes on by itself from `pending`, or waits for `job-finalize`.',
-          default: 'true',
-        },
-        'auto-dismiss': {
-          about: 'Whether it disappears from `concluded` by itself, or waits for `job-dismiss`.',
-          default: 'true',
-        },
-        'target-is-zero': {
-          about: 'Promises that the target reads as zero everywhere; false promises corrupt it.',
-          default: 'false: the target is asked',
-        },
-        'x-target-cluster-size': {
-          about:
-            'Bytes of a cluster of the image behind the target, a power of two from 512 to ' +
-            '2 MiB: whatever is written there is whole clusters, with what the source has ' +
-            'around a write. For diff images: see the pitfall below.',
-          default: 'writes are as large as granules, or as client writes are',
-        },
-      },
-      more: BITMAP_PITFALL,
-      errors: {
-        "Cannot find device='n' nor node-name='n'": 'there is no such node',
-        'Need a root block node': 'something is on top of the source',
-        "Parameter 'granularity' expects a value in range [512B, 64MB]": 'it is out of range',
-        "Parameter 'granularity' expects a power of 2": 'it is none',
-        "Parameter 'x-target-cluster-size' expects a value in range [512B, 2MB]":
-          'it is out of range',
-        "Parameter 'x-target-cluster-size' expects a power of 2": 'it is none',
-        "Node 'n' is busy: block device is in use by block job: mirror":
-          'it is the target of a mirror already',
-        "Sync mode 'top' not supported with bitmap.": '`bitmap` needs `sync: full`',
-        'Granularity and bitmap cannot both be set': 'the bitmap has one already',
-        "Dirty bitmap 'x' not found": 'the source node itself has none of this name',
-        "Bitmap 'x' is currently in use by another operation and cannot be used":
-          'another job works with it, or an export shows it',
-        "Bitmap 'x' is readonly and cannot be modified": 'the source cannot be written to',
-        "Bitmap 'x' is inconsistent and cannot be used": 'it missed writes',
-        "Bitmap 'x' is not enabled": 'it does not record, so it may have missed writes',
-        "Failed to find node with node-name='n'": '`replaces` names a node that is not there',
-        "Sync mode 'bitmap' not supported": 'it belongs to other jobs, as `incremental` does',
-        "Invalid parameter 'buf-size'": 'it is negative',
-        "Can't mirror node into itself": 'source and target are the same',
-        "Duplicate nodes with node-name='n'": 'the name of the filter is taken',
-        "Invalid job ID 'x'": 'it is not well formed',
-        "Job ID 'm' already in use": 'it is taken, perhaps by a job that waits for `job-dismiss`',
-        "Parameter 'speed' expects a non-negative value": 'it is negative',
-      },
-    },
+    ...MIRROR_DOCS,
     'job-pause': {
       about:
         'Pauses a job when what is in flight has ended. Writes of a write-blocking mirror go on.',
@@ -276,6 +184,13 @@ export const JOB_DOCS = {
         none: 'Nothing: only what is written from now on.',
         incremental: "Another job's mode: refused.",
         bitmap: "Another job's mode: refused.",
+      },
+    },
+    NewImageMode: {
+      about: 'Whether the target is there already. An export cannot be created: it always is.',
+      members: {
+        existing: 'It is there.',
+        'absolute-paths': 'It may be created: an export is taken as it is.',
       },
     },
     MirrorCopyMode: {

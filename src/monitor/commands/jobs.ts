@@ -7,7 +7,7 @@ import { RefusedError } from '../../util/errors.ts';
 import type { Handlers } from '../handlers.ts';
 
 /** Steering and watching jobs. The old and the new family differ in names and in one error. */
-type JobName = Exclude<keyof typeof JOB_COMMANDS, 'blockdev-mirror'>;
+type JobName = Exclude<keyof typeof JOB_COMMANDS, 'blockdev-mirror' | 'drive-mirror'>;
 
 export function jobCommands(jobs: JobRegistry): Handlers<JobName> {
   const job = (id: string): Job => {

@@ -1,38 +1,70 @@
+import type { Arguments } from '../../../protocol/qmp/schema.ts';
 import type { BlockGraph } from '../../block/graph.ts';
 import { MirrorTop } from '../../block/mirror-top.ts';
 import type { BlockNode } from '../../block/node.ts';
+import type { NodeStore } from '../../block/node-store.ts';
 import type { JobRegistry } from '../../job/registry.ts';
 import { startMirror } from '../../job/start-mirror.ts';
 import { RefusedError } from '../../util/errors.ts';
+import { driveOptions } from '../drive-options.ts';
 import type { Handlers } from '../handlers.ts';
 
 /** Starting a mirror: names -> nodes here, every other check with the job. */
-export function mirrorCommands(graph: BlockGraph, jobs: JobRegistry): Handlers<'blockdev-mirror'> {
+export function mirrorCommands(
+  graph: BlockGraph,
+  nodes: NodeStore,
+  jobs: JobRegistry,
+): Handlers<'blockdev-mirror' | 'drive-mirror'> {
   return {
     'blockdev-mirror': (given) => {
       const source = findSource(graph, given.device);
       const target = findNode(graph, given.target);
       startMirror(jobs, graph, {
-        // Without a guest there is no device whose name the job could take.
-        id: given['job-id'] ?? '',
+        ...commonOptions(given),
         source,
         target,
-        replaces: given.replaces,
-        sync: given.sync,
-        bitmap: given.bitmap,
-        copyMode: given['copy-mode'],
-        granularity: given.granularity,
-        bufSize: given['buf-size'],
-        speed: given.speed,
-        onSourceError: given['on-source-error'],
-        onTargetError: given['on-target-error'],
         filterNodeName: given['filter-node-name'],
-        autoFinalize: given['auto-finalize'],
-        autoDismiss: given['auto-dismiss'],
         targetIsZero: given['target-is-zero'],
-        targetClusterSize: given['x-target-cluster-size'],
       });
     },
+
+    'drive-mirror': async (given) => {
+      graph.assertNotBlocked(findSource(graph, given.device), { writable: false });
+      const target = await nodes.open(driveOptions(given));
+      try {
+        const job = startMirror(jobs, graph, {
+          ...commonOptions(given),
+          // While the target was being opened, much may have happened.
+          source: findSource(graph, given.device),
+          target,
+          unmap: given.unmap,
+        });
+        void job.ended.then(() => nodes.letGo(target));
+      } catch (error) {
+        await nodes.letGo(target);
+        throw error;
+      }
+    },
+  };
+}
+
+/** What both commands take, in the words of the job. */
+function commonOptions(given: Arguments<'blockdev-mirror'> | Arguments<'drive-mirror'>) {
+  return {
+    // Without a guest there is no device whose name the job could take.
+    id: given['job-id'] ?? '',
+    replaces: given.replaces,
+    sync: given.sync,
+    bitmap: given.bitmap,
+    copyMode: given['copy-mode'],
+    granularity: given.granularity,
+    bufSize: given['buf-size'],
+    speed: given.speed,
+    onSourceError: given['on-source-error'],
+    onTargetError: given['on-target-error'],
+    autoFinalize: given['auto-finalize'],
+    autoDismiss: given['auto-dismiss'],
+    targetClusterSize: given['x-target-cluster-size'],
   };
 }
 

@@ -1,0 +1,63 @@
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import { BlockGraph } from '../../../src/block/graph.ts';
+import { MemoryNode } from '../../../src/block/memory-node.ts';
+import { NodeStore } from '../../../src/block/node-store.ts';
+import { loadSyscalls } from '../../../src/sys/syscalls.ts';
+import { systemClock } from '../../../src/util/clock.ts';
+import { silentLog } from '../../../src/util/log.ts';
+
+afterEach(() => {
+  vi.restoreAllMocks();
+});
+
+function makeStore() {
+  const graph = new BlockGraph();
+  const log = silentLog;
+  const syscalls = loadSyscalls({ ffi: true, log });
+  const host = { syscalls, clock: systemClock, log, findThrottleGroup: () => undefined };
+  return { graph, nodes: new NodeStore(graph, host) };
+}
+
+const memory = { driver: 'x-memory', size: 512 } as const;
+
+describe('a node that was opened for a job', () => {
+  it('is nobody else’s to remove, and gone when the job lets go of it', async () => {
+    const { graph, nodes } = makeStore();
+    const node = await nodes.open({ ...memory, 'node-name': 'n' });
+    const removed = nodes.remove('n');
+    await expect(removed).rejects.toThrow('Node n is not owned by the monitor');
+    await nodes.letGo(node);
+    expect(graph.find('n')).toBeUndefined();
+  });
+
+  it('is the operator’s when somebody uses it by then', async () => {
+    const { graph, nodes } = makeStore();
+    const node = await nodes.open({ ...memory, 'node-name': 'n' });
+    const use = graph.use(node, 'export e', { writable: true });
+    await nodes.letGo(node);
+    expect(graph.find('n')).toBe(node);
+    use.release();
+    await nodes.remove('n');
+    expect(graph.find('n')).toBeUndefined();
+  });
+
+  it('is waited for at the end of the process, though it is closing already', async () => {
+    const { nodes } = makeStore();
+    const node = await nodes.open(memory);
+    let end = () => {};
+    const closing = new Promise<void>((resolve) => {
+      end = resolve;
+    });
+    vi.spyOn(MemoryNode.prototype, 'close').mockReturnValue(closing);
+    const gone = nodes.letGo(node);
+    let closed = false;
+    const all = nodes.closeAll().then(() => {
+      closed = true;
+    });
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(closed).toBe(false);
+    end();
+    await Promise.all([gone, all]);
+    await nodes.letGo(node);
+  });
+});
