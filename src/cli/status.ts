@@ -46,6 +46,7 @@ function text(exports: Exports, jobs: Jobs): string {
         `, ${formatBytes(job.offset)} of ${formatBytes(job.len)}` +
         `, ${formatBytes(job['x-dirty-bytes'])} dirty` +
         `${job['io-status'] === 'ok' ? '' : `, stopped by an error (${job['io-status']})`}`,
+      ...job['x-warnings'].map((warning) => `  warning: ${warning}`),
     );
   }
   if (lines.length === 0) lines.push('nothing is exported');

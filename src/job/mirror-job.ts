@@ -5,6 +5,7 @@ import type { BlockNode, DiskRange } from '../block/node.ts';
 import { assert } from '../util/assert.ts';
 import { BlockError, RefusedError } from '../util/errors.ts';
 import { TARGET_CLUSTER_BYTES_MAX } from '../util/limits.ts';
+import type { BitmapPitfalls } from './bitmap-pitfalls.ts';
 import { Copier, type CopierListener } from './copier.ts';
 import { DutyCycle } from './duty-cycle.ts';
 import { actionFor, BackOff, type OnError } from './error-policy.ts';
@@ -34,6 +35,7 @@ export interface MirrorParts {
   target: NodeUse;
   top: MirrorTop;
   bitmap: DirtyBitmap;
+  pitfalls: BitmapPitfalls;
   /** Lifts the blockers on source and target. */
   unblock: () => void;
 }
@@ -80,6 +82,7 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
   /** The filter needs the job and the job the filter: this ties the knot, before `start`. */
   attach(parts: MirrorParts): void {
     this.#parts = parts;
+    parts.pitfalls.noteMode(this.#copyMode);
     this.#copier = new Copier({
       top: parts.top,
       target: () => parts.target.node,
@@ -107,13 +110,14 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
 
   /** Members of `query-block-jobs` that only a mirror has; bytes, and bytes per second. */
   query() {
-    const { bitmap } = this.#parts;
+    const { bitmap, pitfalls } = this.#parts;
     return {
       'actively-synced': this.#activelySynced,
       'x-copy-mode': this.#copyMode,
       'x-dirty-bytes': bitmap.count,
       'x-copied-bytes': this.#copier.copiedBytes,
       'x-copy-rate': Math.round(this.#throughput.bytesPerSecond()),
+      'x-warnings': pitfalls.warnings,
     };
   }
 
@@ -125,6 +129,7 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
       throw new RefusedError("Change to copy mode 'background' is not implemented");
     }
     this.#copyMode = mode;
+    this.#parts.pitfalls.noteMode(mode);
     this.#updateMode();
     this.kick();
   }
@@ -430,8 +435,9 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
    * Client writes that were below the filter when it went still mark the bitmap: then it is free.
    */
   protected async clean(): Promise<void> {
-    const { bitmap, top, unblock } = this.#parts;
+    const { bitmap, top, pitfalls, unblock } = this.#parts;
     this.#stopWatching();
+    pitfalls.end();
     await top.idle();
     bitmap.busy = false;
     unblock();

@@ -14,6 +14,7 @@ import {
   MIRROR_GRANULARITY_MAX,
   TARGET_CLUSTER_BYTES_MAX,
 } from '../util/limits.ts';
+import { BitmapPitfalls } from './bitmap-pitfalls.ts';
 import type { OnError } from './error-policy.ts';
 import { MirrorJob } from './mirror-job.ts';
 import type { SyncMode } from './mirror-scan.ts';
@@ -118,8 +119,11 @@ export function startMirror(
   });
   graph.insertFilter(top, source);
   const unblock = graph.block(target, BUSY_REASON, 'writers');
-  job.attach({ graph, source, sourceUse, target: targetUse, top, bitmap, unblock });
+  const log = registry.log.child({ job: options.id });
+  const pitfalls = new BitmapPitfalls({ bitmap, clusterBytes, target, log });
+  job.attach({ graph, source, sourceUse, target: targetUse, top, bitmap, pitfalls, unblock });
   job.start();
+  void pitfalls.look();
   return job;
 }
 

@@ -250,6 +250,10 @@ export const JOB_DOCS = {
         'x-dirty-bytes': 'What is to be copied, in whole granules.',
         'x-copied-bytes': 'Bytes that were copied in the background.',
         'x-copy-rate': 'Bytes per second of late.',
+        'x-warnings':
+          'What may go wrong with a working bitmap, in sentences: a target with holes, one that ' +
+          'prefers blocks larger than granules, client writes that are copied as they are. They ' +
+          'are in the log too. Empty when nothing can be seen coming.',
       },
     },
     BlockJobChangeOptions: {

@@ -22,6 +22,10 @@ So for a diff image either
   \`copy-mode: background\`. What is written is whole granules then (of granules above 2 MiB, the
   largest clusters of qcow2, whole parts of 2 MiB).
 
+Some of it can be seen coming: a job without \`x-target-cluster-size\` whose target has holes or
+prefers blocks larger than the granules, or that copies client writes as they are, says so in
+\`x-warnings\` of \`query-block-jobs\` and in the log.
+
 Zeroes are always written. A target that has been a full copy once, or that has its base attached
 while it is written to, is safe in any case: what is around a write is already right there.
 

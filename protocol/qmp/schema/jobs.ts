@@ -70,6 +70,7 @@ export const JOB_TYPES = {
         'x-dirty-bytes': 'int',
         'x-copied-bytes': 'int',
         'x-copy-rate': 'int',
+        'x-warnings': ['str'],
       },
     },
   },
