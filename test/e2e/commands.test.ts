@@ -97,6 +97,25 @@ describe('serve with a target', () => {
     expect(existsSync(path('qmp.sock'))).toBe(false);
   });
 
+  it('shows what a mirror with a working bitmap warns of', async () => {
+    const directory = await tempDir();
+    const socket = join(directory, 'qmp.sock');
+    const node = (name: string) => ['--blockdev', `driver=x-memory,node-name=${name},size=1M`];
+    const monitor = ['--chardev', `socket,id=c,path=${socket},server=on,wait=off`];
+    await startNbdMirror(
+      ['daemon', ...node('a'), ...node('b'), ...monitor, '--monitor', 'chardev=c'],
+      { readySocket: socket },
+    );
+    const qmp = (...words: string[]) => runNbdMirror(['qmp', '--qmp', `unix:${socket}`, ...words]);
+    await qmp('block-dirty-bitmap-add', 'node=a', 'name=w');
+    const mirror = ['device=a', 'target=b', 'sync=full', 'bitmap=w', 'copy-mode=write-blocking'];
+    const started = await qmp('blockdev-mirror', 'job-id=m', ...mirror);
+    expect(started.stdout).toBe('{}\n');
+    const { stdout } = await runNbdMirror(['status', '--qmp', `unix:${socket}`]);
+    expect(stdout).toContain('\n  warning: The target is not fully allocated (a hole at 0)');
+    expect(stdout).toContain('\n  warning: Client writes go to the target as they are');
+  });
+
   it('mirrors to two targets at once', async () => {
     const directory = await tempDir();
     const path = (name: string) => join(directory, name);
