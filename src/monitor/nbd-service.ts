@@ -5,6 +5,7 @@ import type { NbdExport } from '../nbd-server/export.ts';
 import { NbdServer } from '../nbd-server/server.ts';
 import type { SocketAddress } from '../net/address.ts';
 import type { BusyPoll } from '../net/busy-poll.ts';
+import type { OnUnixSocket } from '../net/descriptor.ts';
 import type { Clock } from '../util/clock.ts';
 import { RefusedError } from '../util/errors.ts';
 import { isWellFormedId } from '../util/identifier.ts';
@@ -49,6 +50,7 @@ export class NbdService {
   readonly #log: Log;
   readonly #events: EventBus;
   readonly #busyPoll: BusyPoll | undefined;
+  readonly #onUnixSocket: OnUnixSocket | undefined;
   readonly #held = new Map<string, Held>();
   #server: NbdServer | undefined;
   /** A start that waits for the system; nobody else may start meanwhile. */
@@ -60,12 +62,14 @@ export class NbdService {
     readonly log: Log;
     readonly events: EventBus;
     readonly busyPoll?: BusyPoll | undefined;
+    readonly onUnixSocket?: OnUnixSocket | undefined;
   }) {
     this.#graph = options.graph;
     this.#clock = options.clock;
     this.#log = options.log;
     this.#events = options.events;
     this.#busyPoll = options.busyPoll;
+    this.#onUnixSocket = options.onUnixSocket;
   }
 
   /** Undefined while nothing listens. */
@@ -89,6 +93,7 @@ export class NbdService {
         clock: this.#clock,
         log: this.#log,
         busyPoll: this.#busyPoll,
+        onUnixSocket: this.#onUnixSocket,
         ...(handshakeSecondsMax !== undefined && {
           handshakeMsMax: orUnlimited(handshakeSecondsMax) * 1000,
         }),

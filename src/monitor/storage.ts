@@ -3,7 +3,7 @@ import { NodeStore } from '../block/node-store.ts';
 import type { NodeHost } from '../block/open-node.ts';
 import { JobRegistry } from '../job/registry.ts';
 import type { Clock } from '../util/clock.ts';
-import { CLOSE_GRACE_MS } from '../util/limits.ts';
+import { CLIENT_SEND_BUFFER_BYTES, CLOSE_GRACE_MS } from '../util/limits.ts';
 import { EventBus } from './event-bus.ts';
 import { NbdService } from './nbd-service.ts';
 import { ObjectStore } from './object-store.ts';
@@ -19,7 +19,7 @@ export class Storage {
   readonly nbd: NbdService;
 
   constructor(host: Omit<NodeHost, 'findThrottleGroup'>) {
-    const { clock, log, busyPoll } = host;
+    const { clock, log, busyPoll, syscalls } = host;
     const { graph } = this;
     this.clock = clock;
     this.events = new EventBus(clock);
@@ -33,7 +33,14 @@ export class Storage {
       log,
       onEvent: ({ name, data }) => this.events.emit(name, data),
     });
-    this.nbd = new NbdService({ graph, clock, log, busyPoll, events: this.events });
+    this.nbd = new NbdService({
+      graph,
+      clock,
+      log,
+      busyPoll,
+      onUnixSocket: (fd) => syscalls.widenSendBuffer(fd, CLIENT_SEND_BUFFER_BYTES),
+      events: this.events,
+    });
   }
 
   /** The end: jobs are cancelled while clients are answered and go, then nodes are closed. */

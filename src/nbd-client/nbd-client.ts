@@ -5,6 +5,7 @@ import { nameOfError } from '../../protocol/nbd/names.ts';
 import { type BlockStatus, newRequestHeader } from '../../protocol/nbd/transmission.ts';
 import { reasonOf, type SocketAddress } from '../net/address.ts';
 import type { Connection } from '../net/connection.ts';
+import type { OnUnixSocket } from '../net/descriptor.ts';
 import { type DialOptions, dial } from '../net/dial.ts';
 import { assert } from '../util/assert.ts';
 import { BufferPool } from '../util/buffer-pool.ts';
@@ -42,7 +43,7 @@ export interface ConnectOptions {
   readonly signal?: AbortSignal;
   /** As in `dial`. */
   readonly busyPoll?: DialOptions['busyPoll'];
-  readonly onUnixSocket?: DialOptions['onUnixSocket'];
+  readonly onUnixSocket?: OnUnixSocket | undefined;
   /** Metadata contexts to ask for; `base:allocation` by default. */
   readonly contexts?: readonly string[];
   /** Who asks, for error messages, such as `node "target"`; the server's address by default. */
@@ -111,7 +112,7 @@ export class NbdClient {
       timeoutMs,
       busyPoll: options.busyPoll,
       ...(signal && { signal }),
-      ...(onUnixSocket && { onUnixSocket }),
+      onUnixSocket,
     });
     let givenUp: string | undefined;
     const giveUp = (why: string) => {

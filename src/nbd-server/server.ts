@@ -2,6 +2,7 @@ import type { SocketAddress } from '../net/address.ts';
 import type { BusyPoll } from '../net/busy-poll.ts';
 import type { Connection } from '../net/connection.ts';
 import { ConnectionLimit } from '../net/connection-limit.ts';
+import type { OnUnixSocket } from '../net/descriptor.ts';
 import { type Listener, listen } from '../net/listen.ts';
 import { BufferPool } from '../util/buffer-pool.ts';
 import type { Clock } from '../util/clock.ts';
@@ -26,6 +27,7 @@ export interface NbdServerOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly busyPoll?: BusyPoll | undefined;
+  readonly onUnixSocket?: OnUnixSocket | undefined;
   /** Clients at a time; Infinity for no bound. */
   readonly connectionsMax?: number;
   /** Time for a client's handshake; Infinity for no bound. */
@@ -150,12 +152,12 @@ export class NbdServer {
 
   async #listen(addresses: readonly SocketAddress[]): Promise<void> {
     const limit = new ConnectionLimit(this.#options.connectionsMax ?? NBD_CONNECTIONS_MAX);
-    const { busyPoll } = this.#options;
+    const { busyPoll, onUnixSocket } = this.#options;
     const onConnection = (connection: Connection) => this.#serve(connection);
     const listeners: Listener[] = [];
     try {
       for (const address of addresses) {
-        listeners.push(await listen(address, { limit, onConnection, busyPoll }));
+        listeners.push(await listen(address, { limit, onConnection, busyPoll, onUnixSocket }));
       }
     } catch (error) {
       for (const listener of listeners) listener.close();

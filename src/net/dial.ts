@@ -1,8 +1,9 @@
-import { connect, type Socket } from 'node:net';
+import { connect } from 'node:net';
 import type { Clock } from '../util/clock.ts';
 import { formatAddress, reasonOf, type SocketAddress } from './address.ts';
 import type { BusyPoll } from './busy-poll.ts';
 import { Connection } from './connection.ts';
+import { type OnUnixSocket, tellDescriptor } from './descriptor.ts';
 import { Incoming } from './incoming.ts';
 
 /** Opening a connection to a listener elsewhere, within a given time. */
@@ -25,12 +26,7 @@ export interface DialOptions {
   readonly busyPoll?: BusyPoll | undefined;
   /** Gives up: the attempt rejects with code `ECANCELED`. */
   readonly signal?: AbortSignal;
-  /**
-   * Called with the descriptor of a Unix socket, to widen its send buffer. By default that holds
-   * 208 KiB: the peer runs dry whenever the event loop looks away for as long as a memcpy. (TCP
-   * finds its own size.)
-   */
-  readonly onUnixSocket?: (fd: number) => void;
+  readonly onUnixSocket?: OnUnixSocket | undefined;
 }
 
 /** Rejects with `DialError`, whose message names the address and says why. */
@@ -62,17 +58,10 @@ export function dial(address: SocketAddress, options: DialOptions): Promise<Conn
     socket.once('error', onError);
     socket.once('connect', () => {
       finish();
-      const fd = address.type === 'unix' ? descriptorOf(socket) : undefined;
-      if (fd !== undefined) options.onUnixSocket?.(fd);
+      if (address.type === 'unix') tellDescriptor(socket, options.onUnixSocket);
       resolve(new Connection(socket, name, incoming));
     });
     options.signal?.addEventListener('abort', onAbort);
     if (options.signal?.aborted) onAbort();
   });
-}
-
-/** Node has no documented way to it; where this one goes away, a default is kept. */
-function descriptorOf(socket: Socket): number | undefined {
-  const { _handle: handle } = socket as Socket & { _handle?: { fd?: number } };
-  return handle?.fd !== undefined && handle.fd >= 0 ? handle.fd : undefined;
 }

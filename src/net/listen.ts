@@ -6,6 +6,7 @@ import { formatAddress, reasonOf, type SocketAddress } from './address.ts';
 import type { BusyPoll } from './busy-poll.ts';
 import { Connection } from './connection.ts';
 import type { ConnectionLimit } from './connection-limit.ts';
+import { type OnUnixSocket, tellDescriptor } from './descriptor.ts';
 import { Incoming } from './incoming.ts';
 
 /** Waiting for connections on one address. */
@@ -13,6 +14,7 @@ export interface ListenOptions {
   readonly limit: ConnectionLimit;
   /** Told of what arrives. */
   readonly busyPoll?: BusyPoll | undefined;
+  readonly onUnixSocket?: OnUnixSocket | undefined;
   readonly onConnection: (connection: Connection) => void;
 }
 
@@ -45,6 +47,7 @@ export class Listener {
   #serve(socket: Socket): Promise<unknown> {
     this.#waiting.delete(socket);
     if (socket.destroyed) return Promise.resolve();
+    if (this.address.type === 'unix') tellDescriptor(socket, this.#options.onUnixSocket);
     const connection = adopt(socket, this.address, this.#options.busyPoll);
     this.#options.onConnection(connection);
     return connection.closed;

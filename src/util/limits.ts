@@ -32,6 +32,12 @@ export const PAYLOAD_STALL_BYTES_MIN = 64 * KiB;
 export const CLIENT_IN_FLIGHT_REQUESTS_MAX = 128;
 /** Replies that wait for a client which does not read, before we stop serving it. */
 export const CLIENT_UNSENT_BYTES_MAX = 8 * MiB;
+/**
+ * What the kernel holds of replies that a client on a Unix socket has not read yet, so that the
+ * next 1 MiB can be read while the client takes the last one (with the default of 208 KiB: 0.6
+ * times as fast).
+ */
+export const CLIENT_SEND_BUFFER_BYTES = 2 * MiB;
 /** Data of one option of the handshake: a name and a few hundred queries fit. */
 export const NBD_OPTION_BYTES_MAX = 64 * KiB;
 /** Options that a client may send before it enters transmission. */

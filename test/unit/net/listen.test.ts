@@ -2,6 +2,7 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { InetAddress, SocketAddress } from '../../../src/net/address.ts';
+import type { Connection } from '../../../src/net/connection.ts';
 import { ConnectionLimit } from '../../../src/net/connection-limit.ts';
 import { DialError, dial } from '../../../src/net/dial.ts';
 import { type Listener, listen } from '../../../src/net/listen.ts';
@@ -42,6 +43,23 @@ describe('a listener', () => {
     const { address } = await echo(LOOPBACK);
     expect((address as InetAddress).port).toBeGreaterThan(0);
     expect(await answers(address)).toBe(true);
+  });
+
+  it('hands out the descriptors of those who come by a Unix socket', async () => {
+    const descriptors: number[] = [];
+    const options = {
+      limit: new ConnectionLimit(Number.POSITIVE_INFINITY),
+      onUnixSocket: (fd: number) => descriptors.push(fd),
+      onConnection: (connection: Connection) => connection.end(),
+    };
+    for (const address of [{ type: 'unix', path: join(await tempDir(), 's') } as const, LOOPBACK]) {
+      const listener = await listen(address, options);
+      currentScope().onClose(async () => listener.close());
+      const connection = await dial(listener.address, PATIENCE);
+      connection.end();
+      await connection.closed;
+    }
+    expect(descriptors).toEqual([expect.any(Number)]);
   });
 
   it('takes the first free port of a range, and says when there is none', async () => {
