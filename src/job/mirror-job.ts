@@ -319,7 +319,6 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
     await top.drain();
     const equal = () => bitmap.isClean && this.#copier.isIdle && this.#fatal === undefined;
     if (!this.forceCancelled && equal() && (await this.#flushTarget()) && equal()) return true;
-    if (this.forceCancelled) return true;
     top.undrain();
     await this.#waitBackOff();
     return this.forceCancelled;

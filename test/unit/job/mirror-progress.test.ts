@@ -1,0 +1,64 @@
+import { describe, expect, it } from 'vitest';
+import { MirrorRig, pattern } from '../../support/mirror-rig.ts';
+
+const GRANULE = 65_536;
+const SIZE = 4 * GRANULE;
+
+/** Writes to the target wait until `release` is called. */
+function holdTarget(rig: MirrorRig): { release(): void; readonly held: number } {
+  const waiting: (() => void)[] = [];
+  rig.target.meddle = (verb) =>
+    verb === 'write' ? new Promise<void>((resolve) => waiting.push(resolve)) : undefined;
+  return {
+    get held() {
+      return waiting.length;
+    },
+    release() {
+      rig.target.meddle = () => {};
+      for (const resolve of waiting) resolve();
+    },
+  };
+}
+
+describe('the length of a mirror', () => {
+  it('counts copies that are on their way', async () => {
+    const rig = new MirrorRig({ size: SIZE });
+    await rig.source.write(0, pattern(SIZE, 1));
+    const target = holdTarget(rig);
+    const job = rig.mirror({ bufSize: GRANULE });
+    await expect.poll(() => target.held).toBe(1);
+    // The loop has looked at it once more since.
+    job.kick();
+    await new Promise((resolve) => setImmediate(resolve));
+    expect([job.progressCurrent, job.progressTotal]).toEqual([0, SIZE]);
+    target.release();
+    await rig.ready();
+    expect([job.progressCurrent, job.progressTotal]).toEqual([SIZE, SIZE]);
+  });
+
+  it('counts client writes that are on their way to both sides', async () => {
+    const rig = new MirrorRig({ size: SIZE });
+    const job = rig.mirror({ copyMode: 'write-blocking' });
+    await rig.ready();
+    const before = job.progressCurrent;
+    const target = holdTarget(rig);
+    const written = rig.client.node.write(0, pattern(GRANULE, 2));
+    await expect.poll(() => target.held).toBe(1);
+    expect([job.progressCurrent, job.progressTotal]).toEqual([before, before + GRANULE]);
+    target.release();
+    await written;
+    expect([job.progressCurrent, job.progressTotal]).toEqual([before + GRANULE, before + GRANULE]);
+  });
+});
+
+it('a paused job that is cancelled by force is no longer paused', async () => {
+  const rig = new MirrorRig({ size: SIZE });
+  const job = rig.mirror({ autoDismiss: false });
+  await rig.ready();
+  job.pause();
+  await rig.event('JOB_STATUS_CHANGE', ({ data }) => data.status === 'standby');
+  job.cancel({ force: true });
+  expect(job.userPaused).toBe(false);
+  await job.ended;
+  expect(job.status).toBe('concluded');
+});
