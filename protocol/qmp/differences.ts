@@ -47,9 +47,9 @@ export const DIFFERENCES = {
     why: 'QMP leaves such names to whoever needs more.',
   },
   'younger-members': {
-    what: 'members that came with QEMU 10.1',
-    qemu: '10.0, the newest that the test may find, does not have them',
-    ours: '`target-is-zero`',
+    what: 'what came with QEMU 10.1',
+    qemu: '10.0, the newest that the test may find, does not have it',
+    ours: '`target-is-zero`; `block-job-pause`, `-resume`, … are deprecated',
     why: 'The language is that of 10.1.',
   },
   'whole-qemu': {

@@ -40,7 +40,7 @@ export function createDispatcher(
       ...objectCommands(objects),
       ...bitmaps,
       ...transactionCommands(graph, bitmaps),
-      ...exportCommands(graph, nbd),
+      ...exportCommands(graph, nbd, objects),
       ...mirrorCommands(graph, nodes, jobs),
       ...jobCommands(jobs),
     },

@@ -40,6 +40,10 @@ export class ObjectStore {
     this.#objects.delete(id);
   }
 
+  hasIothread(id: string): boolean {
+    return this.#objects.get(id) === 'iothread';
+  }
+
   throttleGroup(id: string): ThrottleGroup | undefined {
     const found = this.#objects.get(id);
     return found instanceof ThrottleGroup ? found : undefined;

@@ -11,6 +11,7 @@ const OURS: readonly { readonly names: RegExp; readonly row: DifferenceKey }[] =
   { names: /\/x-|\(x-memory\)| = x-/, row: 'x-names' },
   { names: /^[\w-]+-mirror\/arg-type\/bitmap\?/, row: 'working-bitmap' },
   { names: /^[\w-]+-mirror\/arg-type\/target-is-zero\?/, row: 'younger-members' },
+  { names: /^block-job-\w+ is deprecated$/, row: 'younger-members' },
   { names: /^(?:query-)?yank\b/, row: 'whole-qemu' },
   { names: /^query-qmp-schema\/ret-type/, row: 'schema-of-the-schema' },
 ];

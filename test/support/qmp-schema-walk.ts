@@ -5,6 +5,7 @@
 export interface Info {
   readonly name: string;
   readonly 'meta-type': string;
+  readonly features?: readonly string[];
   readonly [key: string]: unknown;
 }
 
@@ -12,6 +13,7 @@ interface MemberInfo {
   readonly name: string;
   readonly type: string;
   readonly default?: null;
+  readonly features?: readonly string[];
 }
 
 interface VariantInfo {
@@ -21,7 +23,8 @@ interface VariantInfo {
 
 /**
  * One line for each thing that a client may name or hear: `blockdev-mirror/arg-type/sync = full`,
- * `block-job-cancel/arg-type/force? boolean`. A type inside of itself is followed once.
+ * `block-job-cancel/arg-type/force? boolean`, `block-job-pause is deprecated`. A type inside of
+ * itself is followed once.
  */
 export function namesIn(schema: readonly Info[]): Set<string> {
   const types = new Map(
@@ -55,6 +58,7 @@ export function namesIn(schema: readonly Info[]): Set<string> {
     for (const member of type['members'] as MemberInfo[]) {
       const at = `${path}/${member.name}${'default' in member ? '?' : ''}`;
       names.add(at);
+      addFeatures(member, at);
       walk(member.type, at, inside);
     }
     for (const variant of (type['variants'] ?? []) as VariantInfo[]) {
@@ -62,8 +66,13 @@ export function namesIn(schema: readonly Info[]): Set<string> {
     }
   };
 
+  const addFeatures = (of: { readonly features?: readonly string[] }, at: string): void => {
+    for (const feature of of.features ?? []) names.add(`${at} is ${feature}`);
+  };
+
   for (const info of schema.filter(isTop)) {
     names.add(info.name);
+    addFeatures(info, info.name);
     for (const key of ['arg-type', 'ret-type']) {
       if (info[key] !== undefined) walk(info[key] as string, `${info.name}/${key}`, []);
     }

@@ -117,7 +117,10 @@ export const EXPORT_DOCS = {
           about: 'Whether every write is on stable storage before it is answered.',
           default: 'false',
         },
-        iothread: { about: 'A hint that is passed over.', default: 'one thread serves all' },
+        iothread: {
+          about: 'Name of an iothread (`object-add`): a hint that is passed over.',
+          default: 'one thread serves all',
+        },
         'fixed-iothread': {
           about: 'With `iothread` it is a demand, and refused.',
           default: 'false',

@@ -7,11 +7,13 @@ import { fromTextAddress } from '../../net/text-address.ts';
 import { RefusedError } from '../../util/errors.ts';
 import type { Handlers } from '../handlers.ts';
 import type { NbdService } from '../nbd-service.ts';
+import type { ObjectStore } from '../object-store.ts';
 
 /** The NBD server and its exports. */
 export function exportCommands(
   graph: BlockGraph,
   nbd: NbdService,
+  objects: ObjectStore,
 ): Handlers<keyof typeof EXPORT_COMMANDS> {
   return {
     'nbd-server-start': async (given) => {
@@ -29,7 +31,7 @@ export function exportCommands(
       nbd.removeExport(name, mode);
     },
     'block-export-add': (given) => {
-      addExport(graph, nbd, given);
+      addExport(graph, nbd, objects, given);
     },
     'block-export-del': ({ id, mode = 'safe' }) => {
       nbd.removeExport(id, mode);
@@ -68,19 +70,19 @@ async function startNbdServer(
   });
 }
 
-function addExport(graph: BlockGraph, nbd: NbdService, given: Arguments<'block-export-add'>): void {
+function addExport(
+  graph: BlockGraph,
+  nbd: NbdService,
+  objects: ObjectStore,
+  given: Arguments<'block-export-add'>,
+): void {
   const { id, 'node-name': nodeName, description } = given;
   nbd.assertFree(id);
   const node = graph.find(nodeName);
   if (node === undefined) {
     throw new RefusedError(`Cannot find device='' nor node-name='${nodeName}'`);
   }
-  // One thread serves all exports, so an iothread is a hint; "this one or none" is a demand.
-  if (given.iothread !== undefined && given['fixed-iothread']) {
-    throw new RefusedError(
-      `Cannot fix export '${id}' to iothread '${given.iothread}': one thread serves all exports`,
-    );
-  }
+  checkIothread(objects, given);
   nbd.addExport({
     id,
     name: given.name ?? nodeName,
@@ -91,6 +93,17 @@ function addExport(graph: BlockGraph, nbd: NbdService, given: Arguments<'block-e
     allocationDepth: given['allocation-depth'] ?? false,
     bitmaps: given.bitmaps ?? [],
   });
+}
+
+/** One thread serves all exports, so an iothread is a hint; "this one or none" is a demand. */
+function checkIothread(objects: ObjectStore, given: Arguments<'block-export-add'>): void {
+  const { id, iothread, 'fixed-iothread': fixed } = given;
+  if (iothread === undefined) return;
+  if (!objects.hasIothread(iothread)) throw new RefusedError(`iothread "${iothread}" not found`);
+  if (!fixed) return;
+  throw new RefusedError(
+    `Cannot fix export '${id}' to iothread '${iothread}': one thread serves all exports`,
+  );
 }
 
 /** The old command: its export is read-only, without a word, when the node is. */

@@ -46,6 +46,7 @@ describe('block-export-add', () => {
 
   it('takes an iothread as a hint, and refuses to be bound to it', async () => {
     await rig.startNbdServer();
+    await rig.execute('object-add', { 'qom-type': 'iothread', id: 'io0' });
     const fixed = { ...EXPORT, iothread: 'io0', 'fixed-iothread': true };
     expect(await rig.refusal('block-export-add', fixed)).toBe(
       "Cannot fix export 'e0' to iothread 'io0': one thread serves all exports",
