@@ -3,27 +3,34 @@
  */
 import { mustRun } from '../support/process.ts';
 
+const RAMP_SECONDS = 0.5;
+
 export interface Load {
   pattern: 'randread' | 'randwrite' | 'read' | 'write';
   blockSize: number;
   depth: number;
 }
 
-/** Requests a second of `load` against the export at `uri`, over the first `size` bytes. */
+/**
+ * `load` against the export at `uri`, over the first `size` bytes: requests a second when it had
+ * warmed up, and all requests there were.
+ */
 export async function runLoad(
   uri: string,
   load: Load,
   size: number,
   seconds: number,
-): Promise<number> {
+): Promise<{ iops: number; requests: number }> {
   const printed = await mustRun('fio', [
     ...['--name=load', '--ioengine=nbd', `--uri=${uri}`, `--rw=${load.pattern}`],
     ...[`--bs=${load.blockSize}`, `--iodepth=${load.depth}`, `--size=${size}`],
-    ...['--time_based', `--runtime=${seconds}`, '--ramp_time=0.5', '--randrepeat=0'],
+    ...['--time_based', `--runtime=${seconds}`, `--ramp_time=${RAMP_SECONDS}`, '--randrepeat=0'],
     ...['--norandommap', '--refill_buffers', '--output-format=json'],
   ]);
   // fio prints warnings before its JSON.
   const [job] = JSON.parse(printed.slice(printed.indexOf('{'))).jobs;
   if (job.error !== 0) throw new Error(`fio ended with error ${job.error}`);
-  return load.pattern.endsWith('read') ? job.read.iops : job.write.iops;
+  const { iops, total_ios: measured } = load.pattern.endsWith('read') ? job.read : job.write;
+  // What the ramp did is not counted by fio, but by those who served it.
+  return { iops, requests: measured + iops * RAMP_SECONDS };
 }

@@ -10,7 +10,7 @@ import type { Scope } from '../support/process.ts';
 export const MiB = 1024 * 1024;
 export const GiB = 1024 * MiB;
 const PAGE_BYTES = 4096;
-const SPARSE_DATA_BYTES = 112 * MiB;
+export const SPARSE_DATA_BYTES = 112 * MiB;
 
 export class Images {
   readonly #scope: Scope;
@@ -45,6 +45,17 @@ export class Images {
       await file.truncate(size);
       for (let at = 0; at < SPARSE_DATA_BYTES; at += MiB) {
         writeRandom(file, (at / MiB) * stride, MiB);
+      }
+    });
+  }
+
+  /** `size` bytes of holes, with a page of random data every 256 KiB. */
+  strewn(size: number): Promise<string> {
+    return this.#once(`strewn-${size}`, async (file) => {
+      await file.truncate(size);
+      const page = Buffer.allocUnsafe(PAGE_BYTES);
+      for (let at = 0; at < size; at += MiB / 4) {
+        writeSync(file.fd, randomFillSync(page), 0, PAGE_BYTES, at);
       }
     });
   }

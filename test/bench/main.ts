@@ -18,18 +18,18 @@ import {
 import { allWorkloads, type Measurement, type Side, type Workload } from './workloads.ts';
 
 const USAGE = `usage: npm run bench -- [options]
-  --pairs N       rounds of each workload (3)
+  --pairs N       rounds of each workload (5)
   --seconds N     how long each load runs (3)
   --only REGEX    only workloads whose names match
   --json          rows as JSON instead of a table
-  --check         exit 1 when a ratio to qemu-storage-daemon is below 1 or memory above 200 MiB
+  --check         exit 1 when a ratio to qemu-storage-daemon is below 1 or memory above 160 MiB
 $QSD chooses another qemu-storage-daemon; otherwise the newest that is found.
 `;
 const NEEDED = ['fio', 'nbdkit', 'qemu-img'];
 
 const { values: options } = parseArgs({
   options: {
-    pairs: { type: 'string', default: '3' },
+    pairs: { type: 'string', default: '5' },
     seconds: { type: 'string', default: '3' },
     only: { type: 'string', default: '' },
     json: { type: 'boolean', default: false },
@@ -57,7 +57,7 @@ async function bench(): Promise<number> {
   try {
     const rows: Row[] = [];
     for (const workload of await chosenWorkloads(scope)) {
-      rows.push(...(await measureWorkload(workload, Number(options.pairs))));
+      rows.push(...(await measureWorkload(workload, count('pairs'))));
     }
     process.stdout.write(options.json ? `${JSON.stringify(rows, null, 2)}\n` : formatTable(rows));
     const found = options.check ? shortcomings(rows) : [];
@@ -68,6 +68,13 @@ async function bench(): Promise<number> {
   }
 }
 
+/** An option that is a whole number from 1 on. */
+function count(name: 'pairs' | 'seconds'): number {
+  const value = Number(options[name]);
+  if (Number.isInteger(value) && value > 0) return value;
+  throw new Error(`--${name} ${options[name]}: expected a whole number from 1 on`);
+}
+
 async function chosenWorkloads(scope: Scope): Promise<Workload[]> {
   const others = new Map<string, string>();
   for (const name of ['nbdkit', 'nbdcopy'].filter(hasTool)) others.set(name, await versionOf(name));
@@ -76,10 +83,11 @@ async function chosenWorkloads(scope: Scope): Promise<Workload[]> {
     ours: ourselves(),
     qsd: await newestQsd(),
     others,
-    seconds: Number(options.seconds),
+    seconds: count('seconds'),
   };
-  if (setting.qsd === undefined) say('no qemu-storage-daemon here: it is left out');
-  return allWorkloads(setting).filter(({ name }) => new RegExp(options.only).test(name));
+  const chosen = allWorkloads(setting).filter(({ name }) => new RegExp(options.only).test(name));
+  if (chosen.length === 0) throw new Error(`--only ${options.only}: no workload has such a name`);
+  return chosen;
 }
 
 /**

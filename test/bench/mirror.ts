@@ -1,8 +1,8 @@
 /**
  * One mirror job from its start to READY and to a soft cancel, by the same QMP for every contender.
  */
-import { mustRun, type Scope } from '../support/process.ts';
-import { type RunningContender, socketOf, startNbdkit } from './peers.ts';
+import { mustRun } from '../support/process.ts';
+import { type RunningContender, socketOf } from './peers.ts';
 
 const JOB = 'mirror0';
 
@@ -19,14 +19,8 @@ export class Mirror {
     this.#target = target;
   }
 
-  /** Adds a target in memory; the job does not run yet. */
-  static async prepare(
-    scope: Scope,
-    server: RunningContender,
-    source: string,
-    size: number,
-  ): Promise<Mirror> {
-    const target = await startNbdkit(scope, ['memory', String(size)]);
+  /** Adds the target; the job does not run yet. */
+  static async prepare(server: RunningContender, source: string, target: string): Promise<Mirror> {
     await server.qmp.execute('blockdev-add', {
       driver: 'nbd',
       'node-name': 'target',
@@ -51,13 +45,17 @@ export class Mirror {
     return (performance.now() - start) / 1000;
   }
 
-  /** Ends the job when source and target are the same, and has a third party compare them. */
+  /**
+   * Ends the job when source and target are the same, has a third party compare them, and lets go
+   * of the target.
+   */
   async finish(): Promise<void> {
     const { qmp } = this.#server;
     await qmp.execute('block-job-cancel', { device: JOB });
     const { data } = await qmp.event('BLOCK_JOB_COMPLETED', { device: JOB });
     if (data['error'] !== undefined) throw new Error(`the mirror failed: ${data['error']}`);
     await compare(this.#source, this.#target);
+    await qmp.execute('blockdev-del', { 'node-name': 'target' });
   }
 
   async #failed(): Promise<never> {

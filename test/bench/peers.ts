@@ -25,6 +25,8 @@ export interface RunningContender {
   qmp: QmpConnection;
   /** Largest resident size so far, in bytes. */
   peakMemory(): number;
+  /** Processor seconds so far, of the program and of the kernel on its behalf. */
+  cpuSeconds(): number;
 }
 
 export function ourselves(): Contender {
@@ -34,8 +36,8 @@ export function ourselves(): Contender {
   };
 }
 
-/** $QSD, or the newest of the fetched and the installed one; undefined when there is none. */
-export async function newestQsd(): Promise<Contender | undefined> {
+/** $QSD, or the newest of the fetched and the installed one. */
+export async function newestQsd(): Promise<Contender> {
   const chosen = process.env['QSD'];
   const candidates = chosen ? [chosen] : [FETCHED_QSD, 'qemu-storage-daemon'];
   const versions = await Promise.all(
@@ -44,10 +46,16 @@ export async function newestQsd(): Promise<Contender | undefined> {
       version: await versionOf(command),
     })),
   );
-  const [newest] = versions.sort(
-    (a, b) => Number.parseFloat(b.version) - Number.parseFloat(a.version),
+  const [newest] = versions.sort((a, b) =>
+    b.version.localeCompare(a.version, 'en', { numeric: true }),
   );
-  if (newest === undefined) return undefined;
+  if (newest === undefined) {
+    throw new Error(
+      chosen
+        ? `QSD=${chosen} is no program that can be run`
+        : 'no qemu-storage-daemon here: apt-get install qemu-system-common, or QSD=PATH',
+    );
+  }
   return { name: `qemu-storage-daemon ${newest.version}`, command: [newest.command] };
 }
 
@@ -84,14 +92,25 @@ export async function startContender(
   );
   const qmp = await QmpConnection.connect(monitor);
   scope.onClose(async () => qmp.close());
-  return { uri: unixUri(socket), qmp, peakMemory: () => peakMemoryOf(server.pid) };
+  return {
+    uri: unixUri(socket),
+    qmp,
+    peakMemory: () => peakMemoryOf(server.pid),
+    cpuSeconds: () => cpuSecondsOf(server.pid),
+  };
 }
 
 /** `nbdkit` with these arguments; its URI. */
 export async function startNbdkit(scope: Scope, args: readonly string[]): Promise<string> {
+  return (await startNbdkitProcess(scope, args)).uri;
+}
+
+export async function startNbdkitProcess(scope: Scope, args: readonly string[]) {
   const socket = join(await scope.tempDir(), 'nbd.sock');
-  await scope.startProcess('nbdkit', ['-f', '-U', socket, ...args], { readySocket: socket });
-  return unixUri(socket);
+  const process = await scope.startProcess('nbdkit', ['-f', '-U', socket, ...args], {
+    readySocket: socket,
+  });
+  return { uri: unixUri(socket), process };
 }
 
 /** The socket in a URI of `unixUri`. */
@@ -101,6 +120,16 @@ export function socketOf(uri: string): string {
 
 function unixUri(socket: string): string {
   return `nbd+unix:///?socket=${socket}`;
+}
+
+/** Fields 14 and 15 of /proc/PID/stat are clock ticks, of which Linux has 100 a second. */
+function cpuSecondsOf(pid: number): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  const [user, system] = stat
+    .slice(stat.lastIndexOf(')') + 2)
+    .split(' ')
+    .slice(11, 13);
+  return (Number(user) + Number(system)) / 100;
 }
 
 function peakMemoryOf(pid: number): number {

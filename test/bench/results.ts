@@ -1,5 +1,5 @@
 /** From single figures to rows: medians, and the ratio in which above 1 is better for us. */
-import type { Measurement, Workload } from './workloads.ts';
+import type { Measurement, Unit, Workload } from './workloads.ts';
 
 export interface Pair {
   ours: Measurement;
@@ -8,7 +8,7 @@ export interface Pair {
 
 export interface Row {
   workload: string;
-  unit: 's' | 'IOPS';
+  unit: Unit;
   peer: string;
   ours: number;
   theirs: number;
@@ -17,13 +17,16 @@ export interface Row {
   /** Largest over the pairs, in MiB. */
   ourPeakMiB: number;
   theirPeakMiB: number | undefined;
+  /** Processor seconds for each GiB mirrored, or for a million requests: medians. */
+  ourCpu: number | undefined;
+  theirCpu: number | undefined;
 }
 
-const MEMORY_MIB_MAX = 200;
+const MEMORY_MIB_MAX = 160;
 
 export function makeRow(workload: Workload, peer: string, pairs: readonly Pair[]): Row {
   const ratios = pairs.map(({ ours, theirs }) =>
-    workload.unit === 's' ? theirs.value / ours.value : ours.value / theirs.value,
+    workload.unit === 'IOPS' ? ours.value / theirs.value : theirs.value / ours.value,
   );
   const theirPeaks = pairs.flatMap(({ theirs }) => theirs.peakMemory ?? []);
   return {
@@ -35,18 +38,20 @@ export function makeRow(workload: Workload, peer: string, pairs: readonly Pair[]
     ratio: median(ratios),
     ourPeakMiB: mebibytes(pairs.flatMap(({ ours }) => ours.peakMemory ?? [])),
     theirPeakMiB: theirPeaks.length > 0 ? mebibytes(theirPeaks) : undefined,
+    ourCpu: medianOf(pairs, ({ ours }) => ours.cpu),
+    theirCpu: medianOf(pairs, ({ theirs }) => theirs.cpu),
   };
 }
 
 export function formatTable(rows: readonly Row[]): string {
-  const head = ['workload', 'ours', 'theirs', 'ratio', 'our peak', 'their peak', 'peer'];
+  const head = ['workload', 'ours', 'theirs', 'ratio', 'CPU', 'peak', 'peer'];
   const body = rows.map((row) => [
     row.workload,
     formatFigure(row.ours, row.unit),
     formatFigure(row.theirs, row.unit),
     row.ratio.toFixed(2),
-    `${row.ourPeakMiB} MiB`,
-    row.theirPeakMiB === undefined ? '-' : `${row.theirPeakMiB} MiB`,
+    both(row.ourCpu, row.theirCpu, 2),
+    both(row.ourPeakMiB, row.theirPeakMiB, 0),
     row.peer,
   ]);
   const widths = head.map((_, column) =>
@@ -76,14 +81,28 @@ export function shortcomings(rows: readonly Row[]): string[] {
   ]);
 }
 
+/** `ours/theirs`. */
+function both(ours: number | undefined, theirs: number | undefined, digits: number): string {
+  if (ours === undefined) return '-';
+  return `${ours.toFixed(digits)}/${theirs?.toFixed(digits) ?? '-'}`;
+}
+
+function medianOf(
+  pairs: readonly Pair[],
+  figure: (pair: Pair) => number | undefined,
+): number | undefined {
+  const values = pairs.flatMap((pair) => figure(pair) ?? []);
+  return values.length === pairs.length ? median(values) : undefined;
+}
+
 export function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b);
   const middle = Math.floor(sorted.length / 2);
   return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
 }
 
-export function formatFigure(value: number, unit: 's' | 'IOPS'): string {
-  return unit === 's' ? `${value.toFixed(2)} s` : `${Math.round(value)} IOPS`;
+export function formatFigure(value: number, unit: Unit): string {
+  return unit === 'IOPS' ? `${Math.round(value)} IOPS` : `${value.toFixed(2)} ${unit}`;
 }
 
 function mebibytes(bytes: readonly number[]): number {

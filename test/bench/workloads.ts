@@ -4,17 +4,22 @@
  */
 import { mustRun, type Scope } from '../support/process.ts';
 import { type Load, runLoad } from './fio.ts';
-import { GiB, type Images, MiB } from './images.ts';
+import { GiB, type Images, MiB, SPARSE_DATA_BYTES } from './images.ts';
 import { type CopyMode, compare, Mirror } from './mirror.ts';
-import { type Contender, startContender, startNbdkit } from './peers.ts';
+import { type Contender, type RunningContender, startContender, startNbdkit } from './peers.ts';
+import { CountingTarget, memoryTarget, slowTarget } from './target.ts';
 
 const LOAD_DISK_BYTES = GiB;
 
-/** One figure: seconds (less is better) or requests a second (more is better). */
+/** Seconds, and bytes sent for each byte written: less is better. Requests a second: more is. */
+export type Unit = 's' | 'B/B' | 'IOPS';
+
 export interface Measurement {
   value: number;
   /** Bytes; absent for peers that have no say in it. */
   peakMemory?: number;
+  /** Processor seconds for each GiB mirrored, or for a million requests. */
+  cpu?: number;
 }
 
 export interface Side {
@@ -24,17 +29,16 @@ export interface Side {
 
 export interface Workload {
   name: string;
-  unit: 's' | 'IOPS';
+  unit: Unit;
   /** Ours. */
   ours: Side;
-  /** The first is qemu-storage-daemon, when there is one. */
   peers: Side[];
 }
 
 export interface Setting {
   images: Images;
   ours: Contender;
-  qsd: Contender | undefined;
+  qsd: Contender;
   /** Versions of the others, by program; absent when the program is. */
   others: ReadonlyMap<string, string>;
   /** How long each load runs. */
@@ -43,16 +47,34 @@ export interface Setting {
 
 export function allWorkloads(setting: Setting): Workload[] {
   const { images } = setting;
+  const size = 2 * GiB;
+  const random = { size, dataBytes: size, image: () => images.random(size) };
   return [
-    fullMirror(setting, 'full mirror, 2 GiB of data', 2 * GiB, (size) => images.random(size)),
-    fullMirror(setting, 'full mirror, sparse 64 GiB', 64 * GiB, (size) => images.sparse(size)),
-    fullMirror(setting, 'full mirror, sparse 1 TiB', 1024 * GiB, (size) => images.sparse(size)),
+    startToListening(setting),
+    fullMirror(setting, { name: 'full mirror, 2 GiB of random data', ...random }),
+    copy(setting, { name: 'copy, 2 GiB of random data', ...random }),
+    ...[64, 1024].map((size) =>
+      fullMirror(setting, {
+        name: `full mirror, sparse ${size === 64 ? '64 GiB' : '1 TiB'} with 112 MiB of data`,
+        size: size * GiB,
+        dataBytes: SPARSE_DATA_BYTES,
+        image: (bytes) => images.sparse(bytes),
+      }),
+    ),
+    untilReady(setting, {
+      name: 'mirror of 4096 small runs, target with 5 ms of delay',
+      size: GiB,
+      dataBytes: 16 * MiB,
+      image: (size) => images.strewn(size),
+      target: slowTarget,
+    }),
     ...LOADS.map((load) => plainExport(setting, load)),
     ...(['background', 'write-blocking'] as const).flatMap((mode) =>
       LOADS.filter(({ pattern }) => pattern.endsWith('write')).map((load) =>
         exportWithMirror(setting, load, mode),
       ),
     ),
+    bytesSent(setting, { pattern: 'randwrite', blockSize: 4096, depth: 16 }),
   ];
 }
 
@@ -65,43 +87,85 @@ const LOADS: readonly Load[] = [
   { pattern: 'write', blockSize: MiB, depth: 8 },
 ];
 
-function fullMirror(
-  setting: Setting,
-  name: string,
-  size: number,
-  image: (size: number) => Promise<string>,
-): Workload {
+/** A mirror to READY of an image of `size` bytes, of which `dataBytes` are to be copied. */
+interface Job {
+  name: string;
+  size: number;
+  dataBytes: number;
+  image: (size: number) => Promise<string>;
+  target: (scope: Scope, size: number) => Promise<string>;
+}
+
+function untilReady(setting: Setting, { name, size, dataBytes, image, target }: Job): Workload {
   const side = (contender: Contender): Side => ({
     name: contender.name,
     async measure(scope) {
       const file = await image(size);
       const server = await startContender(scope, contender, file);
-      const mirror = await Mirror.prepare(scope, server, file, size);
+      const mirror = await Mirror.prepare(server, file, await target(scope, size));
+      const before = server.cpuSeconds();
       const value = await mirror.untilReady('background');
+      const cpu = (server.cpuSeconds() - before) / (dataBytes / GiB);
       await mirror.finish();
-      return { value, peakMemory: server.peakMemory() };
+      return { value, cpu, peakMemory: server.peakMemory() };
     },
   });
-  const copier: Side = {
-    name: `nbdcopy ${setting.others.get('nbdcopy')}`,
+  return { name, unit: 's', ours: side(setting.ours), peers: [side(setting.qsd)] };
+}
+
+function fullMirror(setting: Setting, job: Omit<Job, 'target'>): Workload {
+  const mirror = untilReady(setting, { ...job, target: memoryTarget });
+  return { ...mirror, peers: [...mirror.peers, ...nbdcopies(setting, job)] };
+}
+
+/** Our own copy of a disk that nobody uses. */
+function copy(setting: Setting, job: Omit<Job, 'target'>): Workload {
+  const ours = copying(setting.ours.name, job, (file, uri) =>
+    mustRun(process.execPath, [setting.ours.command[1]!, 'copy', file, uri]),
+  );
+  return { name: job.name, unit: 's', ours, peers: nbdcopies(setting, job) };
+}
+
+function nbdcopies(setting: Setting, job: Omit<Job, 'target'>): Side[] {
+  const version = setting.others.get('nbdcopy');
+  if (version === undefined) return [];
+  return [copying(`nbdcopy ${version}`, job, (file, uri) => mustRun('nbdcopy', [file, uri]))];
+}
+
+function copying(
+  name: string,
+  { size, image }: Omit<Job, 'target'>,
+  run: (file: string, uri: string) => Promise<unknown>,
+): Side {
+  return {
+    name,
     async measure(scope) {
       const file = await image(size);
-      const target = await startNbdkit(scope, ['memory', String(size)]);
+      const target = await memoryTarget(scope, size);
       const start = performance.now();
-      await mustRun('nbdcopy', [file, target]);
+      await run(file, target);
       const value = (performance.now() - start) / 1000;
       await compare(file, target);
       return { value };
     },
   };
+}
+
+function startToListening(setting: Setting): Workload {
+  const side = (contender: Contender): Side => ({
+    name: contender.name,
+    async measure(scope) {
+      const file = await setting.images.randomByPage(LOAD_DISK_BYTES);
+      const start = performance.now();
+      const server = await startContender(scope, contender, file);
+      return { value: (performance.now() - start) / 1000, peakMemory: server.peakMemory() };
+    },
+  });
   return {
-    name,
+    name: 'from start to listening',
     unit: 's',
     ours: side(setting.ours),
-    peers: [
-      ...(setting.qsd ? [side(setting.qsd)] : []),
-      ...(setting.others.has('nbdcopy') ? [copier] : []),
-    ],
+    peers: [side(setting.qsd)],
   };
 }
 
@@ -111,8 +175,9 @@ function plainExport(setting: Setting, load: Load): Workload {
     async measure(scope) {
       const file = await setting.images.randomByPage(LOAD_DISK_BYTES);
       const server = await startContender(scope, contender, file);
-      const value = await runLoad(server.uri, load, LOAD_DISK_BYTES, setting.seconds);
-      return { value, peakMemory: server.peakMemory() };
+      const { value, cpu } = await underLoad(server, load, setting.seconds);
+      await compare(file, server.uri);
+      return { value, cpu, peakMemory: server.peakMemory() };
     },
   });
   const nbdkit: Side = {
@@ -120,17 +185,16 @@ function plainExport(setting: Setting, load: Load): Workload {
     async measure(scope) {
       const file = await setting.images.randomByPage(LOAD_DISK_BYTES);
       const uri = await startNbdkit(scope, ['file', file]);
-      return { value: await runLoad(uri, load, LOAD_DISK_BYTES, setting.seconds) };
+      const { iops } = await runLoad(uri, load, LOAD_DISK_BYTES, setting.seconds);
+      await compare(file, uri);
+      return { value: iops };
     },
   };
   return {
     name: `export, ${describeLoad(load)}`,
     unit: 'IOPS',
     ours: side(setting.ours),
-    peers: [
-      ...(setting.qsd ? [side(setting.qsd)] : []),
-      ...(setting.others.has('nbdkit') ? [nbdkit] : []),
-    ],
+    peers: [side(setting.qsd), ...(setting.others.has('nbdkit') ? [nbdkit] : [])],
   };
 }
 
@@ -140,22 +204,64 @@ function exportWithMirror(setting: Setting, load: Load, mode: CopyMode): Workloa
     async measure(scope) {
       const file = await setting.images.randomByPage(LOAD_DISK_BYTES);
       const server = await startContender(scope, contender, file);
-      const mirror = await Mirror.prepare(scope, server, file, LOAD_DISK_BYTES);
+      const mirror = await Mirror.prepare(server, file, await memoryTarget(scope, LOAD_DISK_BYTES));
       await mirror.untilReady(mode);
-      const value = await runLoad(server.uri, load, LOAD_DISK_BYTES, setting.seconds);
+      const { value, cpu } = await underLoad(server, load, setting.seconds);
       await mirror.finish();
-      return { value, peakMemory: server.peakMemory() };
+      return { value, cpu, peakMemory: server.peakMemory() };
     },
   });
+  // What the mirror costs those who write: the same disk without one.
+  const alone = plainExport(setting, load).ours;
   return {
-    name: `mirror ${mode}, ${describeLoad(load)}`,
+    name: `${mode} mirror, ${describeLoad(load)}`,
     unit: 'IOPS',
     ours: side(setting.ours),
-    peers: setting.qsd ? [side(setting.qsd)] : [],
+    peers: [side(setting.qsd), { ...alone, name: 'our own export without it' }],
   };
 }
 
+/** Requests a second, and processor seconds for a million of them. */
+async function underLoad(server: RunningContender, load: Load, seconds: number) {
+  const before = server.cpuSeconds();
+  const { iops, requests } = await runLoad(server.uri, load, LOAD_DISK_BYTES, seconds);
+  const cpu = (server.cpuSeconds() - before) / (requests / 1e6);
+  return { value: iops, cpu, writtenBytes: requests * load.blockSize };
+}
+
+/** A workload of its own: a target that counts is slower. */
+function bytesSent(setting: Setting, load: Load): Workload {
+  const side = (contender: Contender): Side => ({
+    name: contender.name,
+    async measure(scope) {
+      const file = await setting.images.randomByPage(LOAD_DISK_BYTES);
+      const server = await startContender(scope, contender, file);
+      const target = await CountingTarget.start(scope, LOAD_DISK_BYTES);
+      const mirror = await Mirror.prepare(server, file, target.uri);
+      await mirror.untilReady('background');
+      const { cpu, writtenBytes } = await underLoad(server, load, setting.seconds);
+      await mirror.finish();
+      // Until READY it got the disk, all of which is data.
+      const sent = (await target.stop()) - LOAD_DISK_BYTES;
+      return { value: sent / writtenBytes, cpu, peakMemory: server.peakMemory() };
+    },
+  });
+  return {
+    name: `bytes sent for each written, background mirror, ${describeLoad(load)}`,
+    unit: 'B/B',
+    ours: side(setting.ours),
+    peers: [side(setting.qsd)],
+  };
+}
+
+const PATTERNS = {
+  randread: 'random reads',
+  randwrite: 'random writes',
+  read: 'reads',
+  write: 'writes',
+} as const;
+
 function describeLoad({ pattern, blockSize, depth }: Load): string {
   const size = blockSize >= MiB ? `${blockSize / MiB} MiB` : `${blockSize / 1024} KiB`;
-  return `${size} ${pattern}, depth ${depth}`;
+  return `${size} ${PATTERNS[pattern]}, depth ${depth}`;
 }

@@ -1,0 +1,46 @@
+/** Where mirrors go: a disk in memory, and one that counts what is written to it. */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Scope, StoppableProcess } from '../support/process.ts';
+import { startNbdkit, startNbdkitProcess } from './peers.ts';
+
+/** Its URI. */
+export function memoryTarget(scope: Scope, size: number): Promise<string> {
+  return startNbdkit(scope, ['memory', String(size)]);
+}
+
+/** One that answers writes and zeroes after 5 ms, as if it were far away. */
+export function slowTarget(scope: Scope, size: number): Promise<string> {
+  return startNbdkit(scope, ['--filter=delay', 'memory', String(size), 'wdelay=5ms']);
+}
+
+export class CountingTarget {
+  readonly uri: string;
+  readonly #process: StoppableProcess;
+  readonly #statsFile: string;
+
+  private constructor(uri: string, process: StoppableProcess, statsFile: string) {
+    this.uri = uri;
+    this.#process = process;
+    this.#statsFile = statsFile;
+  }
+
+  static async start(scope: Scope, size: number): Promise<CountingTarget> {
+    const statsFile = join(await scope.tempDir(), 'stats');
+    const memory = ['--filter=stats', 'memory', String(size), `statsfile=${statsFile}`];
+    const { uri, process } = await startNbdkitProcess(scope, memory);
+    return new CountingTarget(uri, process, statsFile);
+  }
+
+  /** Ends it when its clients have gone; the bytes that were written to it, zeroes that were not sent left out. */
+  async stop(): Promise<number> {
+    await this.#process.stop();
+    const [, amount, unit] =
+      /^write: .* ([\d.]+) (bytes|KiB|MiB|GiB|TiB),/m.exec(
+        await readFile(this.#statsFile, 'utf8'),
+      ) ?? [];
+    return (
+      Number(amount ?? 0) * 1024 ** ['bytes', 'KiB', 'MiB', 'GiB', 'TiB'].indexOf(unit ?? 'bytes')
+    );
+  }
+}
