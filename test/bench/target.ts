@@ -14,6 +14,8 @@ export function slowTarget(scope: Scope, size: number): Promise<string> {
   return startNbdkit(scope, ['--filter=delay', 'memory', String(size), 'wdelay=5ms']);
 }
 
+const UNITS = ['bytes', 'KiB', 'MiB', 'GiB', 'TiB'];
+
 export class CountingTarget {
   readonly uri: string;
   readonly #process: StoppableProcess;
@@ -32,15 +34,11 @@ export class CountingTarget {
     return new CountingTarget(uri, process, statsFile);
   }
 
-  /** Ends it when its clients have gone; the bytes that were written to it, zeroes that were not sent left out. */
+  /** Ends it when its clients have gone. The bytes of data that were written to it. */
   async stop(): Promise<number> {
     await this.#process.stop();
-    const [, amount, unit] =
-      /^write: .* ([\d.]+) (bytes|KiB|MiB|GiB|TiB),/m.exec(
-        await readFile(this.#statsFile, 'utf8'),
-      ) ?? [];
-    return (
-      Number(amount ?? 0) * 1024 ** ['bytes', 'KiB', 'MiB', 'GiB', 'TiB'].indexOf(unit ?? 'bytes')
-    );
+    const stats = await readFile(this.#statsFile, 'utf8');
+    const [, amount = 0, unit = ''] = /^write: .* ([\d.]+) (\w+),/m.exec(stats) ?? [];
+    return Number(amount) * 1024 ** Math.max(0, UNITS.indexOf(unit));
   }
 }
