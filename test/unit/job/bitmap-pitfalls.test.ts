@@ -103,6 +103,20 @@ describe('the look at the target’s allocation', () => {
     await new Promise((resolve) => setImmediate(resolve));
     expect(late.mock.calls.length).toBe(1);
   });
+
+  it('warns of nothing when the job has ended', async () => {
+    const rig = await makeRig(0);
+    const answers: (() => void)[] = [];
+    const hang = () => new Promise<void>((resolve) => answers.push(resolve));
+    rig.target.meddle = (verb) => (verb === 'status' ? hang() : undefined);
+    const job = await warningsOf(rig, { bitmap: 'b' });
+    job.cancel({ force: true });
+    await job.ended;
+    for (const answer of answers) answer();
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(answers).toHaveLength(1);
+    expect(job.query()['x-warnings']).toEqual([]);
+  });
 });
 
 it('each warning is in the log once', async () => {
