@@ -1,6 +1,6 @@
 import { BlockError } from '../util/errors.ts';
 import { MiB } from '../util/limits.ts';
-import { type BlockNode, type DiskRange, pieces, WRITE_FUA } from './node.ts';
+import { type BlockNode, type DiskRange, type Extent, pieces, WRITE_FUA } from './node.ts';
 import { extentsInUnits } from './whole-units.ts';
 
 /** Extents of the source that are looked at in one go. */
@@ -9,22 +9,31 @@ const EXTENTS_MAX = 64;
 /** The source did not say what the target should be like: an error of the source. */
 export class SourceUnread extends Error {}
 
+export interface CopyOptions {
+  readonly unitBytes: number;
+  /** Go with every request. */
+  readonly flags: number;
+  /** Throws when nothing is to be sent any more: the target may hang. */
+  readonly assertWanted: () => void;
+}
+
 /**
  * Makes the target read as the source does, in requests of whole units; one after the other, for
- * this is for the small ranges around a client's request. `flags` go with every request.
+ * this is for the small ranges around a client's request.
  */
 export async function copyRange(
   source: BlockNode,
   target: BlockNode,
   range: DiskRange,
-  options: { readonly unitBytes: number; readonly flags: number },
+  options: CopyOptions,
 ): Promise<void> {
-  const { unitBytes, flags } = options;
+  const { unitBytes, flags, assertWanted } = options;
   const end = range.offset + range.length;
   for (let at = range.offset; at < end; ) {
     const rest = { offset: at, length: end - at };
-    const extents = await asked(() => source.blockStatus(at, rest.length, EXTENTS_MAX));
+    const extents = await extentsOf(source, rest);
     for (const extent of extentsInUnits(extents, unitBytes, rest)) {
+      assertWanted();
       if (extent.zero) await target.writeZeroes(extent.offset, extent.length, flags);
       else await copyData(source, target, extent, options);
       at = extent.offset + extent.length;
@@ -36,14 +45,25 @@ async function copyData(
   source: BlockNode,
   target: BlockNode,
   extent: DiskRange,
-  { unitBytes, flags }: { readonly unitBytes: number; readonly flags: number },
+  { unitBytes, flags, assertWanted }: CopyOptions,
 ): Promise<void> {
   const pieceBytes = Math.max(MiB, unitBytes);
   const buffer = Buffer.allocUnsafe(Math.min(extent.length, pieceBytes));
   for (const piece of pieces(extent.offset, extent.length, pieceBytes)) {
     const data = buffer.subarray(0, piece.length);
     await asked(() => source.read(piece.offset, data));
+    assertWanted();
     await target.write(piece.offset, data, flags & WRITE_FUA);
+  }
+}
+
+/** As QEMU: who cannot tell what the source holds copies it. */
+async function extentsOf(source: BlockNode, range: DiskRange): Promise<readonly Extent[]> {
+  try {
+    return await source.blockStatus(range.offset, range.length, EXTENTS_MAX);
+  } catch (error) {
+    if (!(error instanceof BlockError)) throw error;
+    return [{ ...range, hole: false, zero: false }];
   }
 }
 

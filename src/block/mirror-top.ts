@@ -1,7 +1,7 @@
 import type { DirtyMap } from '../bitmap/dirty-map.ts';
 import { Unflushed } from '../bitmap/unflushed.ts';
 import { assert } from '../util/assert.ts';
-import { asBlockError, type BlockError } from '../util/errors.ts';
+import { asBlockError, BlockError } from '../util/errors.ts';
 import { copyRange, SourceUnread } from './copy-range.ts';
 import { FilterNode } from './filter-node.ts';
 import type { NodeUse } from './graph.ts';
@@ -87,6 +87,7 @@ export class MirrorTop extends FilterNode {
   #gate: Promise<void> | undefined;
   #openGate: (() => void) | undefined;
   #successor: BlockNode | undefined;
+  #cancelled = false;
 
   constructor(options: {
     name: string;
@@ -142,6 +143,11 @@ export class MirrorTop extends FilterNode {
     this.#openGate?.();
     this.#gate = undefined;
     this.#openGate = undefined;
+  }
+
+  /** What has not gone to the target yet stays away from it: it may hang. */
+  cancel(): void {
+    this.#cancelled = true;
   }
 
   /** Resolves when no client write is on its way. */
@@ -325,7 +331,12 @@ export class MirrorTop extends FilterNode {
   }
 
   #likeSource(range: DiskRange, write: ActiveWrite): Promise<void> {
-    return copyRange(this.#source.node, this.#target.node, range, write);
+    const { unitBytes, flags } = write;
+    const assertWanted = () => {
+      if (this.#cancelled) throw new BlockError('ECANCELED', 'The mirror was cancelled');
+    };
+    const options = { unitBytes, flags, assertWanted };
+    return copyRange(this.#source.node, this.#target.node, range, options);
   }
 
   /**

@@ -379,6 +379,7 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
     // Before the connection is dropped by ourselves: that loses nothing.
     this.#markIfLost();
     this.#copier.cancel();
+    this.#parts.top.cancel();
     this.#parts.source.hurry();
     this.#parts.target.node.cancelInFlight();
   }

@@ -83,6 +83,16 @@ describePeers('drive-mirror to qemu-nbd', ['qemu-nbd'], () => {
     }
   });
 
+  it('copies all of the disk as its top, holes included', async () => {
+    const file = await newFile();
+    await writeFile(file, pattern(SIZE, 7));
+    const { uri } = await startQemuNbd({ file });
+    const rig = await makeRig();
+    await drive(rig, uri, { sync: 'top' });
+    await end(rig);
+    expect((await readFile(file)).equals(await contents(rig.source))).toBe(true);
+  });
+
   it('leaves the node to the clients that were moved to it', async () => {
     const file = await newFile();
     const { uri } = await startQemuNbd({ file });

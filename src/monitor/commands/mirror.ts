@@ -37,6 +37,8 @@ export function mirrorCommands(
           // While the target was being opened, much may have happened.
           source: findSource(graph, given.device),
           target,
+          // Nothing here has a backing file: its top is all of it, and holes are zeroes to send.
+          sync: given.sync === 'top' ? 'full' : given.sync,
           unmap: given.unmap,
         });
         void job.ended.then(() => nodes.letGo(target));

@@ -153,6 +153,42 @@ describe('a synchronous write to a part of a cluster', () => {
     expect(rig.target.log.filter((entry) => entry.startsWith('write'))).toEqual([]);
   });
 
+  it('stays away from a target that hangs when the job is cancelled meanwhile', async () => {
+    for (const request of ['write', 'discard'] as const) {
+      const rig = await synced(4 * KiB);
+      const options = { copyMode: 'write-blocking', bitmap: 'b' } as const;
+      const job = rig.mirror({ ...options, targetClusterSize: CLUSTER });
+      await rig.ready();
+      let release = () => {};
+      rig.source.meddle = (verb) =>
+        verb === request ? new Promise<void>((resolve) => (release = resolve)) : undefined;
+      rig.target.meddle = () => new Promise(() => {});
+      const { node } = rig.client;
+      const written =
+        request === 'write'
+          ? node.write(3 * CLUSTER + KiB, pattern(KiB, 2))
+          : node.discard(3 * CLUSTER + KiB, KiB);
+      await expect.poll(() => rig.source.log.at(-1)).toMatch(request);
+      job.cancel({ force: true });
+      release();
+      await Promise.all([written, job.ended]);
+      expect(rig.source.findBitmap('b')!.nextDirty(0)).toBe(3 * CLUSTER);
+    }
+  });
+
+  it('reaches the target though the source cannot tell what is zero', async () => {
+    const rig = await synced(4 * KiB);
+    const options = { copyMode: 'write-blocking', bitmap: 'b' } as const;
+    const job = rig.mirror({ ...options, targetClusterSize: CLUSTER });
+    await rig.ready();
+    rig.source.meddle = (verb) => {
+      if (verb === 'status') throw Object.assign(new Error('unknown'), { code: 'EIO' });
+    };
+    await rig.client.node.write(3 * CLUSTER + KiB, pattern(KiB, 2));
+    expect(rig.target.log).toContain(`write ${3 * CLUSTER}+${CLUSTER}`);
+    expect(job.activelySynced).toBe(true);
+  });
+
   it('waits for another write to the same cluster', async () => {
     const rig = await synced(4 * KiB);
     const options = { copyMode: 'write-blocking', bitmap: 'b' } as const;

@@ -352,8 +352,8 @@ describe('a discard that fails on the source, write-blocking', () => {
   });
 });
 
-describe('a source that does not tell what a discard has left, write-blocking', () => {
-  it.each(['status', 'read'] as const)('is not the target’s error: %s', async (failing) => {
+describe('a source that cannot be read where a discard has been, write-blocking', () => {
+  it('is not the target’s error', async () => {
     const rig = new MirrorRig({ size: MiB });
     await rig.source.write(0, pattern(MiB, 1));
     const job = rig.mirror({ copyMode: 'write-blocking', onSourceError: 'ignore' });
@@ -361,9 +361,7 @@ describe('a source that does not tell what a discard has left, write-blocking', 
     // A disk on which a discard changes nothing, so that there is something to read.
     rig.source.disk.discard = () => {};
     rig.source.meddle = (verb) =>
-      verb === failing
-        ? Promise.reject(Object.assign(new Error('no'), { code: 'EIO' }))
-        : undefined;
+      verb === 'read' ? Promise.reject(Object.assign(new Error('no'), { code: 'EIO' })) : undefined;
     await rig.target.disk.writeZeroes(0, MiB);
     await rig.client.node.discard(0, 65536);
     expect(job.activelySynced).toBe(false);
