@@ -67,13 +67,15 @@ export class DirtyBitmap {
     return this.#dirtyGranules * this.granularity;
   }
 
-  get isClean(): boolean {
-    return this.#dirtyGranules === 0;
+  /** Bytes of the disk in dirty granules: the last one may hang over its end. */
+  get dirtyBytes(): number {
+    const { count, size } = this;
+    if (count === 0 || !this.isDirty(size - 1)) return count;
+    return count - (this.#granules * this.granularity - size);
   }
 
-  /** Granules of the disk, dirty or not. */
-  get granules(): number {
-    return this.#granules;
+  get isClean(): boolean {
+    return this.#dirtyGranules === 0;
   }
 
   /** Marks every granule that the byte range touches: setting rounds out. */

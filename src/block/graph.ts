@@ -1,6 +1,10 @@
 import { assert } from '../util/assert.ts';
 import { RefusedError } from '../util/errors.ts';
+import { isWellFormedId } from '../util/identifier.ts';
 import type { BlockNode } from './node.ts';
+
+/** QEMU keeps names in 32 bytes. */
+const NAME_LENGTH_MAX = 31;
 
 /**
  * The named nodes and who uses them. A *use* is an edge from a user (an export, a job, a filter)
@@ -64,6 +68,15 @@ export class BlockGraph {
 
   find(name: string): BlockNode | undefined {
     return this.#nodes.get(name);
+  }
+
+  /** Refuses a name that a new node cannot have, as QEMU does. */
+  assertNameFree(name: string): void {
+    if (!isWellFormedId(name)) throw new RefusedError(`Invalid node-name: '${name}'`);
+    if (this.#nodes.has(name)) {
+      throw new RefusedError(`Duplicate nodes with node-name='${name}'`);
+    }
+    if (name.length > NAME_LENGTH_MAX) throw new RefusedError('Node name too long');
   }
 
   /** The caller has seen to it that the name is free. */

@@ -57,6 +57,8 @@ export interface OpenNbdOptions {
   readonly busyPoll?: BusyPoll | undefined;
   readonly clock: Clock;
   readonly log: Log;
+  /** Gives up while there is no connection yet. */
+  readonly signal?: AbortSignal;
 }
 
 /** Zeroes for servers that cannot make them. */
@@ -101,6 +103,7 @@ export class NbdNode extends BlockNode {
       onUnixSocket: (fd) => options.syscalls.widenSendBuffer(fd, UNIX_SEND_BUFFER_BYTES),
       clock: options.clock,
       log: options.log.child({ node: name }),
+      ...(options.signal && { signal: options.signal }),
     }).catch((error: Error) => {
       throw new BlockError('EIO', `${cannot}: ${error.message}`, { cause: error });
     });

@@ -1,5 +1,4 @@
 import { RefusedError } from '../util/errors.ts';
-import { isWellFormedId } from '../util/identifier.ts';
 import type { BlockGraph, NodeUse } from './graph.ts';
 import type { BlockNode } from './node.ts';
 import { childOptions, type NodeHost, type NodeOptions, openNode } from './open-node.ts';
@@ -18,9 +17,6 @@ interface Entry {
   readonly owned: boolean;
 }
 
-/** QEMU keeps names in 32 bytes. */
-const NAME_LENGTH_MAX = 31;
-
 export class NodeStore {
   readonly #graph: BlockGraph;
   readonly #host: NodeHost;
@@ -29,6 +25,7 @@ export class NodeStore {
   readonly #closing = new Set<Promise<void>>();
   /** Names of nodes that are being opened: nobody else may take them. */
   readonly #opening = new Set<string>();
+  readonly #noMore = new AbortController();
 
   constructor(graph: BlockGraph, host: NodeHost) {
     this.#graph = graph;
@@ -153,22 +150,39 @@ export class NodeStore {
     if (failures.length > 0) throw failures[0];
   }
 
+  /** From here on nothing comes in; what is being opened is given up. */
+  stopOpening(): void {
+    this.#noMore.abort();
+  }
+
+  #assertOpening(): void {
+    if (this.#noMore.signal.aborted) {
+      throw new RefusedError('No node is opened while the daemon is closing');
+    }
+  }
+
   #unused(): readonly BlockNode[] {
     return [...this.#entries.keys()].filter((node) => this.#graph.usersOf(node).length === 0);
   }
 
   async #open(options: NodeOptions, owned: boolean): Promise<BlockNode> {
-    const name = this.#reserve(options['node-name']);
+    this.#assertOpening();
+    const { 'node-name': given } = options;
+    const name = this.#reserve(given);
     const children: BlockNode[] = [];
     try {
       const node = await openNode(name, options, {
         ...this.#host,
+        signal: this.#noMore.signal,
         useChild: (parent, child, writable) => this.#useChild(parent, child, writable, children),
       });
-      // While it was being opened, a mirror's filter may have taken the name.
-      if (this.#graph.find(name) !== undefined) {
+      try {
+        // While it was being opened, a mirror's filter may have taken the name.
+        if (given !== undefined) this.#graph.assertNameFree(name);
+        this.#assertOpening();
+      } catch (error) {
         await node.close();
-        throw new RefusedError(`Duplicate nodes with node-name='${name}'`);
+        throw error;
       }
       this.#graph.add(node);
       this.#entries.set(node, { options, children, owned });
@@ -202,13 +216,10 @@ export class NodeStore {
 
   #reserve(given: string | undefined): string {
     const name = given ?? this.#graph.generateName();
-    if (given !== undefined && !isWellFormedId(name)) {
-      throw new RefusedError(`Invalid node-name: '${name}'`);
-    }
-    if (this.#graph.find(name) !== undefined || this.#opening.has(name)) {
+    if (given !== undefined) this.#graph.assertNameFree(name);
+    if (this.#opening.has(name)) {
       throw new RefusedError(`Duplicate nodes with node-name='${name}'`);
     }
-    if (name.length > NAME_LENGTH_MAX) throw new RefusedError('Node name too long');
     this.#opening.add(name);
     return name;
   }

@@ -79,6 +79,8 @@ export interface NodeHost {
 }
 
 export interface OpenContext extends NodeHost {
+  /** Nobody wants the node any more: gives up waiting for its server. */
+  readonly signal: AbortSignal;
   /**
    * A use of the node that a parent's option refers to, or describes; it is the parent's to
    * release.
@@ -259,5 +261,6 @@ async function openNbd(
     busyPoll: context.busyPoll,
     clock: context.clock,
     log: context.log,
+    signal: context.signal,
   });
 }

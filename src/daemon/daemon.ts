@@ -9,7 +9,7 @@ import { BusyPoll } from '../net/busy-poll.ts';
 import type { Endpoint } from '../net/endpoint.ts';
 import { readTokenFile } from '../net/token-file.ts';
 import { loadSyscalls } from '../sys/syscalls.ts';
-import { type Clock, sleep } from '../util/clock.ts';
+import { type Clock, within } from '../util/clock.ts';
 import { QMP_LAST_COMMANDS_MS_MAX } from '../util/limits.ts';
 import type { Log } from '../util/log.ts';
 
@@ -78,7 +78,9 @@ export class Daemon {
   async close(): Promise<void> {
     this.#log.info({}, 'closing');
     const ended = this.dispatcher.close();
-    await Promise.race([ended, sleep(this.#clock, QMP_LAST_COMMANDS_MS_MAX)]);
+    // A server that does not answer is not waited for.
+    this.storage.nodes.stopOpening();
+    await within(this.#clock, QMP_LAST_COMMANDS_MS_MAX, ended);
     await this.storage.close();
     await this.#monitor.close();
   }

@@ -191,9 +191,9 @@ export class Copier {
 
   #begin(claim: Claim): void {
     const { dirty } = this.#top;
-    const before = dirty.bitmap.count;
+    const before = dirty.bitmap.dirtyBytes;
     dirty.clear(claim.range.offset, claim.range.length);
-    claim.credit = before - dirty.bitmap.count;
+    claim.credit = before - dirty.bitmap.dirtyBytes;
     this.#claims++;
     this.#inFlightBytes += claim.dataBytes;
     this.creditInFlight += claim.credit;
@@ -203,25 +203,18 @@ export class Copier {
       this.#inFlightBytes -= claim.dataBytes;
       this.creditInFlight -= claim.credit;
       if (this.#claims === 0) this.#onIdle?.();
-      this.#listener.onEnded(this.#earned(claim));
+      this.#listener.onEnded(claim.credit);
     });
   }
 
   /** Takes back what a claim has not done. */
   #markAgain(claim: Claim, range: DiskRange): void {
     const { dirty } = this.#top;
-    const before = dirty.bitmap.count;
+    const before = dirty.bitmap.dirtyBytes;
     dirty.mark(range.offset, range.length);
-    const lost = Math.min(claim.credit, dirty.bitmap.count - before);
+    const lost = Math.min(claim.credit, dirty.bitmap.dirtyBytes - before);
     claim.credit -= lost;
     this.creditInFlight -= lost;
-  }
-
-  /** Granules that the claim cleaned, in bytes of the disk: the last one may hang over its end. */
-  #earned({ range, credit }: Claim): number {
-    const { size, granularity, granules } = this.#top.dirty.bitmap;
-    const overhang = range.offset + range.length === size ? granules * granularity - size : 0;
-    return Math.max(0, credit - overhang);
   }
 
   /**

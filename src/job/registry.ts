@@ -10,6 +10,7 @@ export class JobRegistry implements JobHost {
   readonly log: Log;
   readonly #onEvent: (event: JobEvent) => void;
   readonly #jobs = new Map<string, Job>();
+  #isClosing = false;
 
   constructor(options: { clock: Clock; log: Log; onEvent: (event: JobEvent) => void }) {
     this.clock = options.clock;
@@ -26,19 +27,21 @@ export class JobRegistry implements JobHost {
     return [...this.#jobs.values()].reverse();
   }
 
-  /** Refuses an id that a new job cannot have. */
-  assertFree(id: string): void {
+  /** Refuses an id that a new job cannot have, and any job at the end of the process. */
+  assertAddable(id: string): void {
+    if (this.#isClosing) throw new RefusedError('No job is started while the daemon is closing');
     if (!isWellFormedId(id)) throw new RefusedError(`Invalid job ID '${id}'`);
     if (this.#jobs.has(id)) throw new RefusedError(`Job ID '${id}' already in use`);
   }
 
   add(job: Job): void {
-    this.assertFree(job.id);
+    this.assertAddable(job.id);
     this.#jobs.set(job.id, job);
   }
 
-  /** `quit`: every job is force-cancelled; resolves when all have ended. */
+  /** `quit`: every job is force-cancelled, none comes in; resolves when all have ended. */
   async cancelAll(): Promise<void> {
+    this.#isClosing = true;
     const jobs = this.list();
     for (const job of jobs) {
       if (job.status === 'aborting' || job.status === 'concluded') continue;

@@ -4,7 +4,6 @@ import type { BlockGraph } from '../block/graph.ts';
 import { type CopyMode, MirrorTop } from '../block/mirror-top.ts';
 import type { BlockNode } from '../block/node.ts';
 import { RefusedError } from '../util/errors.ts';
-import { isWellFormedId } from '../util/identifier.ts';
 import {
   BITMAP_GRANULES_MAX,
   COPY_IN_FLIGHT_BYTES_MAX,
@@ -74,13 +73,8 @@ export function startMirror(
   if (source === target) throw new RefusedError("Can't mirror node into itself");
   const implicit = options.filterNodeName === undefined;
   const filterName = options.filterNodeName ?? graph.generateName();
-  if (!implicit && !isWellFormedId(filterName)) {
-    throw new RefusedError(`Invalid node-name: '${filterName}'`);
-  }
-  if (graph.find(filterName) !== undefined) {
-    throw new RefusedError(`Duplicate nodes with node-name='${filterName}'`);
-  }
-  registry.assertFree(options.id);
+  if (!implicit) graph.assertNameFree(filterName);
+  registry.assertAddable(options.id);
   if ((options.speed ?? 0) < 0) {
     throw new RefusedError("Parameter 'speed' expects a non-negative value");
   }

@@ -4,7 +4,7 @@ import { ConnectionLimit } from '../net/connection-limit.ts';
 import { formatEndpoint } from '../net/endpoint.ts';
 import { listen } from '../net/listen.ts';
 import { listenForWebSockets } from '../net/web-socket-listen.ts';
-import { type Clock, sleep } from '../util/clock.ts';
+import { type Clock, within } from '../util/clock.ts';
 import { UsageError } from '../util/errors.ts';
 import {
   QMP_GOODBYE_MS_MAX,
@@ -114,7 +114,7 @@ export class Monitor {
     const connections = [...this.#sessions.values()];
     for (const session of this.#sessions.keys()) session.end();
     const gone = Promise.all(connections.map((connection) => connection.closed));
-    if (connections.length > 0) await Promise.race([gone, sleep(this.#clock, QMP_GOODBYE_MS_MAX)]);
+    await within(this.#clock, QMP_GOODBYE_MS_MAX, gone);
     for (const connection of connections) connection.destroy();
   }
 

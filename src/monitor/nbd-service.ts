@@ -55,6 +55,7 @@ export class NbdService {
   #server: NbdServer | undefined;
   /** A start that waits for the system; nobody else may start meanwhile. */
   #starting = false;
+  #isClosing = false;
 
   constructor(options: {
     readonly graph: BlockGraph;
@@ -89,7 +90,7 @@ export class NbdService {
     const { handshakeSecondsMax, connectionsMax } = options;
     this.#starting = true;
     try {
-      this.#server = await NbdServer.start(options.addresses, {
+      const server = await NbdServer.start(options.addresses, {
         clock: this.#clock,
         log: this.#log,
         busyPoll: this.#busyPoll,
@@ -100,6 +101,11 @@ export class NbdService {
         ...(connectionsMax !== undefined && { connectionsMax: orUnlimited(connectionsMax) }),
         onExportClosed: (closed) => this.#onExportClosed(closed),
       });
+      if (this.#isClosing) {
+        await server.stop();
+        throw new RefusedError('No server is started while the daemon is closing');
+      }
+      this.#server = server;
     } finally {
       this.#starting = false;
     }
@@ -110,6 +116,12 @@ export class NbdService {
     const server = this.#runningServer();
     this.#server = undefined;
     await server.stop();
+  }
+
+  /** The end: a server that is being started does not come. Resolves as `stop`. */
+  async close(): Promise<void> {
+    this.#isClosing = true;
+    if (this.#server !== undefined) await this.stop();
   }
 
   /** What is wrong with an id before anything else is looked at. */

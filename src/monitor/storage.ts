@@ -45,7 +45,9 @@ export class Storage {
 
   /** The end: jobs are cancelled while clients are answered and go, then nodes are closed. */
   async close(): Promise<void> {
-    const stopped = this.nbd.server === undefined ? undefined : this.nbd.stop();
+    // What a command still sets up is refused: nobody would take it down.
+    this.nodes.stopOpening();
+    const stopped = this.nbd.close();
     // Nobody waits for a limit that protects work which has ended.
     for (const node of this.graph.nodes()) node.hurry();
     // A disk that hangs must not keep the process: whoever waits for it has waited enough then.

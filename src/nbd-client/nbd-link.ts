@@ -275,9 +275,12 @@ export class NbdLink {
   }
 }
 
-/** Tries again, with growing pauses, until `openTimeoutMs` has passed; then once more. */
+/**
+ * Tries again, with growing pauses, until `openTimeoutMs` has passed; then once more. Not after
+ * `signal`.
+ */
 async function connectFirst(options: LinkOptions): Promise<NbdClient> {
-  const { clock, openTimeoutMs } = options;
+  const { clock, openTimeoutMs, signal } = options;
   const deadline = clock.now() + openTimeoutMs;
   for (let pauseMs = RECONNECT_PAUSE_MS_MIN; ; pauseMs *= 2) {
     const restMs = openTimeoutMs === 0 ? NBD_HANDSHAKE_MS_MAX : deadline - clock.now();
@@ -286,9 +289,9 @@ async function connectFirst(options: LinkOptions): Promise<NbdClient> {
       return await NbdClient.connect({ ...options, timeoutMs });
     } catch (error) {
       const leftMs = deadline - clock.now();
-      if (leftMs <= 0) throw error;
+      if (leftMs <= 0 || signal?.aborted) throw error;
       options.log.info({ reason: (error as Error).message }, 'waiting for the NBD server');
-      await sleep(clock, Math.min(pauseMs, RECONNECT_PAUSE_MS_MAX, leftMs));
+      await sleep(clock, Math.min(pauseMs, RECONNECT_PAUSE_MS_MAX, leftMs), signal);
     }
   }
 }

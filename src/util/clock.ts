@@ -33,9 +33,24 @@ export const systemClock: Clock = {
   },
 };
 
-/** Resolves `delayMs` from now. */
-export function sleep(clock: Clock, delayMs: number): Promise<void> {
+/** Resolves `delayMs` from now, or when `signal` says that nobody waits any more. */
+export function sleep(clock: Clock, delayMs: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
-    clock.after(delayMs, resolve);
+    const end = () => {
+      timer.cancel();
+      signal?.removeEventListener('abort', end);
+      resolve();
+    };
+    const timer = clock.after(delayMs, end);
+    signal?.addEventListener('abort', end);
+    if (signal?.aborted) end();
   });
+}
+
+/** Resolves when `done` has settled, or `delayMs` from now; no timer keeps the process after it. */
+export async function within(clock: Clock, delayMs: number, done: Promise<unknown>): Promise<void> {
+  const settled = new AbortController();
+  const over = sleep(clock, delayMs, settled.signal);
+  await Promise.race([over, done.catch(() => {})]);
+  settled.abort();
 }

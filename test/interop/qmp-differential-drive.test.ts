@@ -1,3 +1,4 @@
+import { truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import { it } from 'vitest';
 import { describePeers, startProcess } from '../support/peers.ts';
@@ -62,6 +63,15 @@ describePeers('drive-mirror, as of qemu-storage-daemon,', PEERS, () => {
       ],
       { prepare, events: { row: 'job-that-never-was', ours: [] } },
     );
+  });
+
+  it.each(['existing', 'absolute-paths'])('to a smaller disk, %s', async (mode) => {
+    await expectSameConversation([node, drive({ format: 'raw', mode }), nodes], {
+      prepare: async (directory) => {
+        await truncate(join(directory, 'b.img'), MIB / 2);
+        await prepare(directory);
+      },
+    });
   });
 
   it.each(['raw', 'nbd', undefined])('to its end, with the format %s', async (format) => {

@@ -342,6 +342,8 @@ describePeers('QMP as qemu-storage-daemon speaks it', ['qemu-storage-daemon'], (
       mirror({ 'job-id': undefined }),
       mirror({ 'job-id': '0m' }),
       mirror({ 'filter-node-name': 'a' }),
+      mirror({ 'filter-node-name': '0f' }),
+      mirror({ 'filter-node-name': 'f'.repeat(32) }),
       mirror({ replaces: 'zz' }),
       mirror({ replaces: 'b' }),
       // Which of two mistakes is told.

@@ -9,6 +9,11 @@ export class FakeClock implements Clock {
     return this.#now;
   }
 
+  /** Timers that have not run yet. */
+  get timers(): number {
+    return this.#timers.length;
+  }
+
   wallMicroseconds(): number {
     return this.#now * 1000;
   }

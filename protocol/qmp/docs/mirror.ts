@@ -16,7 +16,9 @@ const MEMBERS = {
     about: 'Name of the node whose place the target takes: the source itself, or refused.',
     default: 'the source',
   },
-  sync: 'What is copied at first.',
+  sync:
+    'What is copied at first. No node here has a backing file, so `top` (of `drive-mirror`) is ' +
+    '`full`.',
   bitmap: {
     about:
       'Name of the *working bitmap*, on the source node itself: recording, not busy, and ' +
@@ -141,6 +143,8 @@ export const MIRROR_DOCS = {
         '`replaces` needs `node-name`',
       "Backing file not supported for file format 'raw'":
         '`sync: none` with `mode: absolute-paths` would need a target with a backing file',
+      'Cannot grow NBD nodes':
+        'the export is shorter than the source (with `mode: existing` the job fails instead)',
       "Unknown driver 'qcow2'": '`format` is neither `raw` nor `nbd`',
       "Failed to connect to '/run/x.sock': No such file or directory":
         'there is no server, or it does not export this; in the words of `blockdev-add`',

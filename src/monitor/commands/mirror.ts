@@ -32,16 +32,23 @@ export function mirrorCommands(
       graph.assertNotBlocked(findSource(graph, given.device), { writable: false });
       const target = await nodes.open(driveOptions(given));
       try {
+        // While the target was being opened, much may have happened.
+        const source = findSource(graph, given.device);
+        if (given.mode !== 'existing' && target.size < source.size) {
+          throw new RefusedError('Cannot grow NBD nodes');
+        }
         const job = startMirror(jobs, graph, {
           ...commonOptions(given),
-          // While the target was being opened, much may have happened.
-          source: findSource(graph, given.device),
+          source,
           target,
           // Nothing here has a backing file: its top is all of it, and holes are zeroes to send.
           sync: given.sync === 'top' ? 'full' : given.sync,
           unmap: given.unmap,
         });
-        void job.ended.then(() => nodes.letGo(target));
+        const letGo = () => nodes.letGo(target);
+        job.ended.then(letGo).catch((error: Error) => {
+          jobs.log.error({ node: target.name, reason: error.message }, 'cannot close the target');
+        });
       } catch (error) {
         await nodes.letGo(target);
         throw error;

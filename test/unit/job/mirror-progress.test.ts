@@ -1,4 +1,6 @@
 import { describe, expect, it } from 'vitest';
+import { DirtyBitmap } from '../../../src/bitmap/dirty-bitmap.ts';
+import { MiB } from '../../../src/util/limits.ts';
 import { MirrorRig, pattern } from '../../support/mirror-rig.ts';
 
 const GRANULE = 65_536;
@@ -49,6 +51,17 @@ describe('the length of a mirror', () => {
     await written;
     expect([job.progressCurrent, job.progressTotal]).toEqual([before + GRANULE, before + GRANULE]);
   });
+});
+
+it('a clean granule at the unaligned end costs nothing, though a cluster goes there', async () => {
+  const size = SIZE + 4096;
+  const rig = new MirrorRig({ size });
+  await rig.source.disk.write(0, pattern(size, 1));
+  rig.source.addBitmap(new DirtyBitmap({ name: 'b', size, granularity: GRANULE }));
+  await rig.source.write(2 * GRANULE, pattern(GRANULE, 2));
+  const job = rig.mirror({ bitmap: 'b', targetClusterSize: 2 * MiB });
+  await rig.ready();
+  expect([job.progressCurrent, job.progressTotal]).toEqual([GRANULE, GRANULE]);
 });
 
 it('a paused job that is cancelled by force is no longer paused', async () => {

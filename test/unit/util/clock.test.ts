@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { sleep, systemClock } from '../../../src/util/clock.ts';
+import { sleep, systemClock, within } from '../../../src/util/clock.ts';
+import { FakeClock } from '../../support/fake-clock.ts';
 
 describe('system clock', () => {
   it('never goes back', () => {
@@ -41,4 +42,31 @@ describe('system clock', () => {
     await sleep(systemClock, 10);
     expect(called).toBe(false);
   });
+});
+
+describe('waiting for something within a time', () => {
+  it.each(['resolves', 'rejects'])('ends when it %s, and leaves no timer behind', async (how) => {
+    const clock = new FakeClock();
+    const done = how === 'resolves' ? Promise.resolve() : Promise.reject(new Error('no'));
+    await within(clock, 1000, done);
+    expect(clock.timers).toBe(0);
+  });
+
+  it('ends with the time', async () => {
+    const clock = new FakeClock();
+    const over = within(clock, 1000, new Promise(() => {}));
+    clock.advance(1000);
+    await over;
+    expect(clock.timers).toBe(0);
+  });
+});
+
+it('a sleep ends with its signal', async () => {
+  const clock = new FakeClock();
+  const nobodyWaits = new AbortController();
+  const slept = sleep(clock, 1000, nobodyWaits.signal);
+  nobodyWaits.abort();
+  await slept;
+  await sleep(clock, 1000, nobodyWaits.signal);
+  expect(clock.timers).toBe(0);
 });

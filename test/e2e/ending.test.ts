@@ -1,0 +1,53 @@
+import { join } from 'node:path';
+import { expect, it } from 'vitest';
+import { connectQmp, makeImage, startDaemon, startNbdMirror } from '../support/nbd-mirror.ts';
+import { tempDir } from '../support/peers.ts';
+import { type Script, startScriptedServer } from '../support/scripted-server.ts';
+
+/** The end of the process, by `quit` or a signal, whatever it is waiting for. */
+
+/** Takes connections and never says a word. */
+const mute: Script = () => new Promise<void>(() => {});
+
+/** Longer than any test. */
+const HOUR = { 'open-timeout': 3600 };
+
+it.each(['blockdev-add', 'drive-mirror'] as const)(
+  'quit gives up a %s whose server does not answer',
+  { timeout: 20_000 },
+  async (command) => {
+    const server = await startScriptedServer(mute);
+    const { qmp, qmpPath, process } = await startDaemon();
+    await qmp.execute('blockdev-add', { driver: 'x-memory', 'node-name': 'source', size: 1 << 20 });
+    const waiting =
+      command === 'blockdev-add'
+        ? qmp.execute(command, { driver: 'nbd', 'node-name': 'n', server: server.address, ...HOUR })
+        : qmp.execute(command, {
+            'job-id': 'm0',
+            device: 'source',
+            target: `nbd+unix:///?socket=${server.address.path}`,
+            sync: 'full',
+          });
+    const refused = expect(waiting).rejects.toThrow('given up');
+    await expect.poll(() => server.connections).toBe(1);
+    const other = await connectQmp(qmpPath);
+    await other.execute('quit');
+    await refused;
+    expect(await process.exited).toBe(0);
+  },
+);
+
+it('SIGTERM ends a serve that has not found its target yet', { timeout: 20_000 }, async () => {
+  const server = await startScriptedServer(mute);
+  const path = async (name: string) => join(await tempDir(), name);
+  const [source, socket] = [await path('disk.raw'), await path('qmp.sock')];
+  await makeImage(source, 1 << 20);
+  const uri = `nbd+unix:///?socket=${server.address.path}`;
+  const args = ['serve', '-s', source, '-t', uri, '-k', await path('nbd.sock')];
+  const process = await startNbdMirror([...args, '--qmp', `unix:${socket}`], {
+    readySocket: socket,
+  });
+  await expect.poll(() => server.connections).toBe(1);
+  process.signal('SIGTERM');
+  expect(await process.exited).toBe(0);
+});
