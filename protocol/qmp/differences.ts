@@ -76,6 +76,12 @@ export const DIFFERENCES = {
     ours: 'refuses',
     why: 'A refusal changes nothing; there was no job to tell of.',
   },
+  'internal-pauses': {
+    what: 'events when all requests are held back for a moment (`transaction`, `quit`)',
+    qemu: 'jobs tell that they are `paused` and `running`, or `standby` and `ready` again',
+    ours: 'jobs go on; nothing is told',
+    why: 'A pause that nobody asked for and that is over when it is told helps nobody.',
+  },
   'parallel-writes': {
     what: 'a client write in write-blocking mode',
     qemu: 'goes to the source, then to the target',

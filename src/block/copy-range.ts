@@ -1,3 +1,4 @@
+import type { ByteBudget } from '../util/byte-budget.ts';
 import { BlockError } from '../util/errors.ts';
 import { MiB } from '../util/limits.ts';
 import { type BlockNode, type DiskRange, type Extent, pieces, WRITE_FUA } from './node.ts';
@@ -15,6 +16,8 @@ export interface CopyOptions {
   readonly flags: number;
   /** Throws when nothing is to be sent any more: the target may hang. */
   readonly assertWanted: () => void;
+  /** What is read is held until the target has it: a piece, of 1 MiB or of a unit, at a time. */
+  readonly buffers: ByteBudget;
 }
 
 /**
@@ -45,15 +48,21 @@ async function copyData(
   source: BlockNode,
   target: BlockNode,
   extent: DiskRange,
-  { unitBytes, flags, assertWanted }: CopyOptions,
+  { unitBytes, flags, assertWanted, buffers }: CopyOptions,
 ): Promise<void> {
   const pieceBytes = Math.max(MiB, unitBytes);
-  const buffer = Buffer.allocUnsafe(Math.min(extent.length, pieceBytes));
-  for (const piece of pieces(extent.offset, extent.length, pieceBytes)) {
-    const data = buffer.subarray(0, piece.length);
-    await asked(() => source.read(piece.offset, data));
-    assertWanted();
-    await target.write(piece.offset, data, flags & WRITE_FUA);
+  const bufferBytes = Math.min(extent.length, pieceBytes);
+  await buffers.take(bufferBytes);
+  try {
+    const buffer = Buffer.allocUnsafe(bufferBytes);
+    for (const piece of pieces(extent.offset, extent.length, pieceBytes)) {
+      const data = buffer.subarray(0, piece.length);
+      await asked(() => source.read(piece.offset, data));
+      assertWanted();
+      await target.write(piece.offset, data, flags & WRITE_FUA);
+    }
+  } finally {
+    buffers.give(bufferBytes);
   }
 }
 

@@ -1,7 +1,9 @@
 import type { DirtyMap } from '../bitmap/dirty-map.ts';
 import { Unflushed } from '../bitmap/unflushed.ts';
 import { assert } from '../util/assert.ts';
+import { ByteBudget } from '../util/byte-budget.ts';
 import { asBlockError, BlockError } from '../util/errors.ts';
+import { UNIT_BUFFERS_BYTES_MAX } from '../util/limits.ts';
 import { copyRange, SourceUnread } from './copy-range.ts';
 import { FilterNode } from './filter-node.ts';
 import type { NodeUse } from './graph.ts';
@@ -77,6 +79,8 @@ export class MirrorTop extends FilterNode {
   /** Flags of requests that may reach the target. */
   readonly #targetFlags: number;
   readonly #listener: MirrorListener;
+  /** For what is read of the source around, or after, client writes. */
+  readonly #unitBuffers = new ByteBudget(UNIT_BUFFERS_BYTES_MAX);
   /** Client writes below the filter that will be marked, not copied, when they end. */
   #passiveWrites = 0;
   /** Client writes that hold, or wait for, their range. */
@@ -335,7 +339,7 @@ export class MirrorTop extends FilterNode {
     const assertWanted = () => {
       if (this.#cancelled) throw new BlockError('ECANCELED', 'The mirror was cancelled');
     };
-    const options = { unitBytes, flags, assertWanted };
+    const options = { unitBytes, flags, assertWanted, buffers: this.#unitBuffers };
     return copyRange(this.#source.node, this.#target.node, range, options);
   }
 

@@ -13,6 +13,7 @@ import { QMP_MESSAGE_BYTES_MAX } from '../util/limits.ts';
  * It reads one message a line, as both QEMU and we write them.
  */
 const DIAL_TIMEOUT_MS = 10_000;
+const GREETING_TIMEOUT_MS = 10_000;
 
 type Transport = Connection | WebSocketConnection;
 
@@ -67,12 +68,28 @@ export class QmpClient {
       throw new UsageError(`Cannot reach the daemon: ${error.message}`);
     });
     const client = new QmpClient(connection, onEvent);
-    const greeting = await client.#next();
-    if (greeting?.QMP === undefined) {
-      throw new UsageError(`${connection.peer} does not speak QMP`);
+    try {
+      await client.#negotiate(clock, token);
+      return client;
+    } catch (error) {
+      client.close();
+      throw error;
     }
-    await client.execute('qmp_capabilities', token === undefined ? token : { 'x-token': token });
-    return client;
+  }
+
+  async #negotiate(clock: Clock, token: string | undefined): Promise<void> {
+    const { peer } = this.#connection;
+    const patience = clock.after(GREETING_TIMEOUT_MS, () => this.#end());
+    const greeting = await this.#next();
+    patience.cancel();
+    if (greeting?.QMP === undefined) throw new UsageError(`${peer} does not speak QMP`);
+    try {
+      await this.execute('qmp_capabilities', token === undefined ? token : { 'x-token': token });
+    } catch (error) {
+      if (!(error instanceof RefusedError)) throw error;
+      const remedy = token === undefined ? ' (--qmp-token-file says where it is)' : '';
+      throw new UsageError(`${peer} lets us do nothing: ${error.message}${remedy}`);
+    }
   }
 
   /** The command's `return`; throws `RefusedError` with the server's class and sentence. */

@@ -35,11 +35,12 @@ export class BitmapPitfalls {
     this.#log = options.log;
     this.#concerns = options.bitmap.name !== undefined && options.clusterBytes === 1;
     const { preferredBytes } = this.#target.limits;
-    const { granularity } = this.#bitmap;
-    if (!this.#concerns || preferredBytes <= granularity) return;
+    const copyBytes = Math.max(options.bitmap.granularity, options.clusterBytes);
+    // Also when a size was told: it may have been the wrong one.
+    if (options.bitmap.name === undefined || preferredBytes <= copyBytes) return;
     this.#warn(
       'preferred',
-      `The target prefers blocks of ${preferredBytes} bytes, and copies may be ${granularity}: ` +
+      `The target prefers blocks of ${preferredBytes} bytes, and copies may be ${copyBytes}: ` +
         `${REMEDY}, or take a bitmap of that granularity`,
     );
   }

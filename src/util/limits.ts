@@ -91,6 +91,12 @@ export const RECONNECT_PAUSE_MS_MAX = 16_000;
 export const COPY_IN_FLIGHT_BYTES_MIN = 8 * MiB;
 export const COPY_IN_FLIGHT_BYTES_MAX = 64 * MiB;
 
+/**
+ * What one mirror holds of the source for client writes that go to the target in whole units
+ * (`x-target-cluster-size`) or by reading what they left (TRIM); further ones wait.
+ */
+export const UNIT_BUFFERS_BYTES_MAX = 32 * MiB;
+
 /** Aligned memory that one node past the page cache keeps for its next requests. */
 export const DIRECT_KEPT_BYTES_MAX = 8 * MiB;
 

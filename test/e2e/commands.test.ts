@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync, readFileSync, statSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { connectQmp, makeImage, runNbdMirror, startNbdMirror } from '../support/nbd-mirror.ts';
@@ -52,9 +53,8 @@ describe('serve with a target', () => {
     const directory = await tempDir();
     const path = (name: string) => join(directory, name);
     await makeImage(path('disk.raw'), 8 * MiB, randomBytes(MiB));
-    await startNbdMirror(['receive', path('copy.raw'), '--size', '8M', '-k', path('copy.sock')], {
-      readySocket: path('copy.sock'),
-    });
+    const receive = ['receive', path('copy.raw'), '--size', '8M', '-k', path('copy.sock')];
+    const receiver = await startNbdMirror(receive, { readySocket: path('copy.sock') });
     const server = await startNbdMirror(
       [
         'serve',
@@ -95,6 +95,31 @@ describe('serve with a target', () => {
     expect(existsSync(path('pid'))).toBe(false);
     expect(existsSync(path('disk.sock'))).toBe(false);
     expect(existsSync(path('qmp.sock'))).toBe(false);
+    process.kill(receiver.pid, 'SIGTERM');
+    expect(await receiver.exited).toBe(0);
+    expect(existsSync(path('copy.sock'))).toBe(false);
+  });
+
+  it('is asked with a token where the monitor wants one', async () => {
+    const directory = await tempDir();
+    const path = (name: string) => join(directory, name);
+    await makeImage(path('disk.raw'), MiB);
+    await writeFile(path('token'), 'correct-horse-battery\n', { mode: 0o600 });
+    await writeFile(path('wrong'), 'wrong-horse-battery-x\n', { mode: 0o600 });
+    const monitor = ['--qmp', `unix:${path('qmp.sock')}`];
+    const server = ['serve', '-s', path('disk.raw'), '-k', path('disk.sock'), ...monitor];
+    await startNbdMirror([...server, '--qmp-token-file', path('token')], {
+      readySocket: path('disk.sock'),
+    });
+    const ask = (...token: string[]) => runNbdMirror(['status', ...monitor, ...token]);
+    const right = await ask('--qmp-token-file', path('token'));
+    expect([right.code, right.stdout]).toEqual([0, 'export export0: node source\n']);
+    const none = await ask();
+    expect([none.code, none.stdout]).toEqual([1, '']);
+    expect(none.stderr).toContain('--qmp-token-file');
+    const wrong = await ask('--qmp-token-file', path('wrong'));
+    expect([wrong.code, wrong.stdout]).toEqual([1, '']);
+    expect(wrong.stderr).toMatch(/token/);
   });
 
   it('shows what a mirror with a working bitmap warns of', async () => {

@@ -1,4 +1,5 @@
 import { readFile, stat, writeFile } from 'node:fs/promises';
+import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import type { Arguments } from '../../protocol/qmp/schema.ts';
@@ -80,6 +81,21 @@ describePeers('drive-mirror to qemu-nbd', ['qemu-nbd'], () => {
       await end(rig);
       expect((await readFile(copy)).equals(await contents(rig.source)), uri).toBe(true);
       expect(await jobsNodes(rig)).toEqual([]);
+    }
+  });
+
+  const hasIpv6 = networkInterfaces()['lo']?.some(({ address }) => address === '::1') ?? false;
+  it.skipIf(!hasIpv6)('takes IPv6 in both forms', async () => {
+    const file = await newFile();
+    const port = await freePort();
+    const tcp = ['--persistent', '-p', `${port}`, '-b', '::1', '-f', 'raw', '-x', 'disk', file];
+    await startProcess('qemu-nbd', tcp, { readyPort: port });
+    for (const uri of [`nbd://[::1]:${port}/disk`, `nbd:[::1]:${port}:exportname=disk`]) {
+      await writeFile(file, Buffer.alloc(SIZE), { flag: 'r+' });
+      const rig = await makeRig();
+      await drive(rig, uri, { mode: 'existing', format: 'raw' });
+      await end(rig);
+      expect((await readFile(file)).equals(await contents(rig.source)), uri).toBe(true);
     }
   });
 

@@ -1,6 +1,6 @@
 import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { it } from 'vitest';
+import { describe, it } from 'vitest';
 import { describePeers, startProcess } from '../support/peers.ts';
 import { expectSameConversation, type Step } from '../support/qmp-differential.ts';
 
@@ -134,22 +134,26 @@ describePeers('the end of a job, as in qemu-storage-daemon,', ['qemu-storage-dae
   });
 });
 
-describePeers(
-  'an error of the target, as in qemu-storage-daemon,',
-  ['qemu-storage-daemon', 'nbdkit'],
-  () => {
-    /** A server in each side's directory whose writes fail while the file `broken` is there. */
+/** Which node it is that fails, by its name for the job, and in what it fails. */
+const SIDES = {
+  target: { member: 'target', calls: ['pwrite', 'zero'] },
+  source: { member: 'device', calls: ['pread'] },
+} as const;
+
+describePeers('as in qemu-storage-daemon, an error', ['qemu-storage-daemon', 'nbdkit'], () => {
+  describe.each(Object.keys(SIDES) as (keyof typeof SIDES)[])('of the %s:', (side) => {
+    const { member, calls } = SIDES[side];
+    /** A server in each side's directory that fails while the file `broken` is there. */
     const serve = (error: string) => async (directory: string) => {
       const socket = join(directory, 'target');
       const broken = join(directory, 'broken');
       await writeFile(broken, '');
-      const faulty = ['pwrite', 'zero'].map((call) => `error-${call}=${error}`);
-      const rates = ['pwrite', 'zero'].map((call) => `error-${call}-rate=100%`);
+      const faulty = calls.flatMap((call) => [`error-${call}=${error}`, `error-${call}-rate=100%`]);
       await startProcess(
         'nbdkit',
         [
-          ...['-f', '-U', socket, '--filter=error', 'memory', '1M'],
-          ...[...faulty, ...rates, `error-file=${broken}`],
+          ...['-f', '-U', socket, '--filter=error', 'data', `0x5a*${MIB}`],
+          ...[...faulty, `error-file=${broken}`],
         ],
         { readySocket: socket },
       );
@@ -161,7 +165,7 @@ describePeers(
       server: { type: 'unix', path: '$D/target' },
     });
     const errs = (policy: string, until: Step['until']) =>
-      start({ target: 't', 'on-target-error': policy, 'auto-dismiss': false }, until);
+      start({ [member]: 't', [`on-${side}-error`]: policy, 'auto-dismiss': false }, until);
 
     it.each(['report', 'enospc', 'auto'])('%s ends it', async (policy) => {
       await expectSameConversation(
@@ -221,5 +225,5 @@ describePeers(
         { prepare: serve('EIO'), repair, collapse: true },
       );
     });
-  },
-);
+  });
+});

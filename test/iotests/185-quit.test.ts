@@ -61,6 +61,25 @@ describePeers('quit', TOOLS, () => {
     expect(data['offset']).toBeLessThan(data['len'] as number);
   });
 
+  it('after READY, with a target that answers nothing any more and clients that wait', async () => {
+    const target = await startNbdkit(['memory', '8M']);
+    const daemon = await start(target, { sync: 'full', 'copy-mode': 'write-blocking' });
+    await daemon.qmp.event('BLOCK_JOB_READY');
+    target.process.signal('SIGSTOP');
+    const written = mustRun('qemu-io', ['-f', 'raw', '-c', 'write -P 1 0 1M', daemon.uri]);
+    const left = async () => {
+      const [job] = await daemon.qmp.execute('query-jobs');
+      return job!['total-progress'] - job!['current-progress'];
+    };
+    await expect.poll(left).toBe(MiB);
+    await daemon.qmp.execute('quit');
+    expect(await daemon.process.exited).toBe(0);
+    expect(storyOf(daemon)).toEqual([...STARTED, ...READY, ...CANCELLED]);
+    // The source has it, which is all that was promised once the mirror had been given up.
+    await written;
+    target.process.signal('SIGCONT');
+  });
+
   it('after READY, with nothing to do', async () => {
     const daemon = await start(await startNbdkit(['memory', '8M']), { sync: 'full' });
     await daemon.qmp.event('BLOCK_JOB_READY');

@@ -7,6 +7,8 @@ export type Message = Record<string, unknown>;
 export class QmpPeer {
   readonly events: Message[] = [];
   greeting: Message = {};
+  /** Resolves when the server has let us go. */
+  readonly closed: Promise<void>;
   readonly #socket: Socket;
   readonly #replies: Message[] = [];
   #unread = '';
@@ -16,9 +18,12 @@ export class QmpPeer {
   private constructor(socket: Socket) {
     this.#socket = socket;
     socket.on('data', (data) => this.#receive(data.toString('latin1')));
-    socket.on('close', () => {
-      this.#ended = true;
-      this.#wake();
+    this.closed = new Promise((resolve) => {
+      socket.on('close', () => {
+        this.#ended = true;
+        this.#wake();
+        resolve();
+      });
     });
     socket.on('error', () => {});
   }

@@ -40,6 +40,14 @@ describe('a job warns of', () => {
     expect(job.query()['x-warnings']).toEqual([expect.stringMatching(PREFERRED)]);
   });
 
+  it('clusters that are told to be smaller than blocks of the target', async () => {
+    const rig = await makeRig(SIZE);
+    const limits = { ...rig.target.disk.limits, preferredBytes: 131_072 };
+    vi.spyOn(rig.target, 'limits', 'get').mockReturnValue(limits);
+    const job = await warningsOf(rig, { bitmap: 'b', targetClusterSize: 65_536 });
+    expect(job.query()['x-warnings']).toEqual([expect.stringMatching(PREFERRED)]);
+  });
+
   it('write-blocking, from the start or from a change on', async () => {
     const first = await warningsOf(await makeRig(SIZE), {
       bitmap: 'b',
@@ -54,7 +62,7 @@ describe('a job warns of', () => {
 
   it.each<[string, Partial<MirrorOptions>]>([
     ['a bitmap of its own', {}],
-    ['the size of clusters', { bitmap: 'b', targetClusterSize: 65_536 }],
+    ['the size of clusters', { bitmap: 'b', targetClusterSize: 131_072 }],
   ])('nothing with %s', async (_what, options) => {
     const rig = await makeRig(0);
     const limits = { ...rig.target.disk.limits, preferredBytes: 131_072 };

@@ -1,7 +1,7 @@
 import { connect } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Token } from '../../../src/monitor/token.ts';
-import { QMP_STRANGERS_MAX } from '../../../src/util/limits.ts';
+import { QMP_MESSAGE_BYTES_MAX, QMP_STRANGERS_MAX } from '../../../src/util/limits.ts';
 import { type MonitorRig, makeMonitorRig } from '../../support/monitor-rig.ts';
 import { WebSocketPeer } from '../../support/web-socket-peer.ts';
 
@@ -76,6 +76,15 @@ describe('a monitor over WebSocket', () => {
     expect(peer.socket.extensions).toBe('');
   });
 
+  it('takes no frame above 64 MiB, and goes on for others', async () => {
+    const port = await listen();
+    const [peer, other] = [await WebSocketPeer.connect(port), await WebSocketPeer.connect(port)];
+    peer.socket.on('error', () => {});
+    peer.send(Buffer.alloc(QMP_MESSAGE_BYTES_MAX + 1, ' ').toString());
+    expect(await peer.closeCode).toBe(1009);
+    expect(await other.execute('qmp_capabilities')).toEqual({ return: {} });
+  });
+
   it('asks for the token where it has one', async () => {
     const port = await listen(Token.parse(SECRET));
     await expect(WebSocketPeer.connect(port)).rejects.toThrow('401');
@@ -92,6 +101,11 @@ describe('a monitor over WebSocket', () => {
   it('tells who asks for something else', async () => {
     const answer = await talk(await listen(), 'GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n');
     expect(answer).toMatch(/^HTTP\/1\.1 426 /);
+  });
+
+  it('does not wait for a request for ever', { timeout: 30_000 }, async () => {
+    const answer = await talk(await listen(), 'GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n');
+    expect(answer).toMatch(/^HTTP\/1\.1 408 /);
   });
 
   it('bounds those who ask nothing', async () => {
