@@ -27,8 +27,11 @@ const EXTENTS_MAX = 256;
 const ZERO_BLOCK_BYTES = 64 * KiB;
 
 export interface CopierListener {
-  /** A claim has ended: there is room for another one. */
-  onEnded(creditBytes: number): void;
+  /**
+   * A claim has ended: there is room for another one. `unspentBytes` of what `pump` counted as data
+   * were zeroes, or left for later.
+   */
+  onEnded(creditBytes: number, unspentBytes: number): void;
   onError(side: 'source' | 'target', error: BlockError, range: DiskRange): void;
 }
 
@@ -46,6 +49,8 @@ interface Claim {
   readonly hold: RangeHold;
   /** How much data may travel for it; what is left over is marked again. */
   readonly dataBytes: number;
+  /** What did not travel of that. */
+  unspentBytes: number;
   /** Bytes by which its start lowered the dirty count: its progress when it ends well. */
   credit: number;
 }
@@ -127,9 +132,9 @@ export class Copier {
     while (claimed < dataBytes && this.#hasRoom()) {
       const next = this.#nextClaim(zeroBytes);
       if (next === undefined) break;
-      const claim = { ...next, dataBytes: Math.min(next.range.length, pieceBytes), credit: 0 };
-      claimed += claim.dataBytes;
-      this.#begin(claim);
+      const dataBytes = Math.min(next.range.length, pieceBytes);
+      claimed += dataBytes;
+      this.#begin({ ...next, dataBytes, unspentBytes: 0, credit: 0 });
     }
     if (claimed === 0 && this.#refused !== undefined) this.#queueFor(this.#refused);
     return claimed;
@@ -180,12 +185,12 @@ export class Copier {
       this.#claims--;
       const range = dirty.nextRun(part.offset, part.length);
       if (range?.offset === part.offset && !this.#cancelled) {
-        this.#begin({ range, hold, dataBytes: range.length, credit: 0 });
+        this.#begin({ range, hold, dataBytes: range.length, unspentBytes: 0, credit: 0 });
         return;
       }
       hold.release();
       if (this.#claims === 0) this.#onIdle?.();
-      this.#listener.onEnded(0);
+      this.#listener.onEnded(0, 0);
     });
   }
 
@@ -203,7 +208,7 @@ export class Copier {
       this.#inFlightBytes -= claim.dataBytes;
       this.creditInFlight -= claim.credit;
       if (this.#claims === 0) this.#onIdle?.();
-      this.#listener.onEnded(claim.credit);
+      this.#listener.onEnded(claim.credit, claim.unspentBytes);
     });
   }
 
@@ -227,11 +232,11 @@ export class Copier {
     const end = range.offset + range.length;
     const parts: Extent[] = [];
     let at = range.offset;
-    let left = claim.dataBytes;
+    claim.unspentBytes = claim.dataBytes;
     for (const extent of extents) {
-      if (left === 0) break;
-      const length = extent.zero ? extent.length : Math.min(extent.length, left);
-      if (!extent.zero) left -= length;
+      if (claim.unspentBytes === 0) break;
+      const length = extent.zero ? extent.length : Math.min(extent.length, claim.unspentBytes);
+      if (!extent.zero) claim.unspentBytes -= length;
       parts.push({ ...extent, length });
       at = extent.offset + length;
     }

@@ -161,8 +161,9 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
 
   // --- what the copier tells ---
 
-  onEnded(creditBytes: number): void {
+  onEnded(creditBytes: number, unspentBytes: number): void {
     this.progressCurrent += creditBytes;
+    this.rateLimit.refund(unspentBytes);
     if (creditBytes > 0) this.#backOff.succeeded();
     this.kick();
   }

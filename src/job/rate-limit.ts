@@ -34,6 +34,11 @@ export class RateLimit {
     this.#dispatched += bytes;
   }
 
+  /** Takes back what was charged and did not travel (zeroes). */
+  refund(bytes: number): void {
+    this.#dispatched = Math.max(0, this.#dispatched - bytes);
+  }
+
   /** Milliseconds until more work may be issued; 0 means now. */
   delayMs(): number {
     if (this.#bytesPerSecond === 0) return 0;

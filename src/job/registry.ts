@@ -39,9 +39,14 @@ export class JobRegistry implements JobHost {
     this.#jobs.set(job.id, job);
   }
 
-  /** `quit`: every job is force-cancelled, none comes in; resolves when all have ended. */
-  async cancelAll(): Promise<void> {
+  /** `quit`: as `cancelAll`, and no job comes in from here on. */
+  close(): Promise<void> {
     this.#isClosing = true;
+    return this.cancelAll();
+  }
+
+  /** Every job is force-cancelled; resolves when all have ended. */
+  async cancelAll(): Promise<void> {
     const jobs = this.list();
     for (const job of jobs) {
       if (job.status === 'aborting' || job.status === 'concluded') continue;

@@ -55,7 +55,7 @@ export class Storage {
       for (const node of this.graph.nodes()) node.cancelInFlight();
     });
     // A client's write can wait for a target that only a cancelled job lets go of.
-    await this.jobs.cancelAll();
+    await this.jobs.close();
     await stopped;
     grace.cancel();
     await this.nodes.closeAll();

@@ -246,16 +246,16 @@ const ENDS: readonly End[] = [
     event: 'BLOCK_JOB_CANCELLED',
   },
   {
-    how: 'is ended by quit before READY',
+    how: 'is ended as quit does, before READY',
     given: { speed: 1 },
-    act: (rig) => rig.monitor.storage.close(),
+    act: (rig) => rig.monitor.storage.jobs.cancelAll(),
     event: 'BLOCK_JOB_CANCELLED',
   },
   {
-    how: 'is ended by quit after READY',
+    how: 'is ended as quit does, after READY',
     act: async (rig) => {
       await ready(rig);
-      await rig.monitor.storage.close();
+      await rig.monitor.storage.jobs.cancelAll();
     },
     event: 'BLOCK_JOB_CANCELLED',
   },

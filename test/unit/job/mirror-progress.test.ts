@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { DirtyBitmap } from '../../../src/bitmap/dirty-bitmap.ts';
 import { MiB } from '../../../src/util/limits.ts';
+import { FakeClock } from '../../support/fake-clock.ts';
 import { MirrorRig, pattern } from '../../support/mirror-rig.ts';
 
 const GRANULE = 65_536;
@@ -62,6 +63,18 @@ it('a clean granule at the unaligned end costs nothing, though a cluster goes th
   const job = rig.mirror({ bitmap: 'b', targetClusterSize: 2 * MiB });
   await rig.ready();
   expect([job.progressCurrent, job.progressTotal]).toEqual([GRANULE, GRANULE]);
+});
+
+it('zeroes cost nothing of the speed', async () => {
+  const clock = new FakeClock();
+  const size = 64 * MiB;
+  const rig = new MirrorRig({ size, clock });
+  const bitmap = new DirtyBitmap({ name: 'b', size, granularity: 2 * MiB });
+  rig.source.addBitmap(bitmap);
+  bitmap.set(0, size);
+  // Time stands still, and one granule of data would take days.
+  const job = rig.mirror({ bitmap: 'b', speed: 1 });
+  await expect.poll(() => job.progressCurrent).toBe(size);
 });
 
 it('a paused job that is cancelled by force is no longer paused', async () => {

@@ -37,6 +37,17 @@ describe('RateLimit', () => {
     expect(limit.delayMs()).toBe(100);
   });
 
+  it('is given back what did not travel, and never more than was charged', () => {
+    const limit = new RateLimit(new FakeClock());
+    limit.setSpeed(1_000_000);
+    limit.charge(300_000);
+    limit.refund(250_000);
+    expect(limit.delayMs()).toBe(0);
+    limit.refund(1_000_000);
+    limit.charge(100_000);
+    expect(limit.delayMs()).toBe(100);
+  });
+
   it('starts afresh when the speed changes', () => {
     const limit = new RateLimit(new FakeClock());
     limit.setSpeed(1);

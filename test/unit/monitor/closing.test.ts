@@ -26,12 +26,12 @@ it('lets nothing in that a command was still setting up', async () => {
   expect(storage.graph.nodes()).toEqual([]);
 });
 
-it('starts no job once jobs are being cancelled', async () => {
+it('starts no job once the last ones are being cancelled', async () => {
   const { dispatcher, storage } = rig;
   for (const name of ['a', 'b']) {
     await dispatcher.call('blockdev-add', { driver: 'x-memory', 'node-name': name, size: 512 });
   }
-  await storage.jobs.cancelAll();
+  await storage.jobs.close();
   const pair = { device: 'a', target: 'b', sync: 'full' } as const;
   const started = dispatcher.call('blockdev-mirror', { 'job-id': 'm0', ...pair });
   await expect(started).rejects.toThrow('No job is started while the daemon is closing');
