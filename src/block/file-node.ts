@@ -62,6 +62,7 @@ export class FileNode extends BlockNode {
   readonly #options: FileNodeOptions;
   #behaviour: FileBehaviour;
   readonly #fd: number;
+  #isOpenForWriting: boolean;
   readonly #disk: FileDisk;
   /** The disk, or what makes whole blocks of requests above it. */
   readonly #io: FileIo;
@@ -94,6 +95,7 @@ export class FileNode extends BlockNode {
     const { discard, detectZeroes, cache } = options;
     this.#behaviour = { discard, detectZeroes, noFlush: cache.noFlush };
     this.#fd = fd;
+    this.#isOpenForWriting = !readOnly;
     const handle = { syscalls, ...file };
     if (directBlockBytes === undefined) {
       this.#disk = new BufferedDisk(handle, clock);
@@ -119,13 +121,29 @@ export class FileNode extends BlockNode {
     this.#behaviour = behaviour;
   }
 
-  /** The file stays open as it is; its lock says what we do with it. */
+  /** What is open for writing stays so; its lock says what we do with it. */
   override setReadOnly(readOnly: boolean): void {
     if (readOnly === this.readOnly) return;
-    const { filename, syscalls, log } = this.#options;
-    if (this.#options.readOnly) throw new RefusedError("Cannot change the option 'read-only'");
-    lock(this.#fd, { filename, readOnly, syscalls, log });
+    if (this.#isOpenForWriting) lock(this.#fd, { ...this.#options, readOnly });
+    else this.#openForWriting();
     this.readOnly = readOnly;
+  }
+
+  #openForWriting(): void {
+    const { cache, syscalls } = this.#options;
+    // Locks belong to an opened file: ours would keep us out.
+    syscalls.tryLock(this.#fd, 'none');
+    let opened: number | undefined;
+    try {
+      opened = openFile({ ...this.#options, readOnly: false, direct: cache.direct }).fd;
+      assertSameFile(opened, this.#fd, this.filename);
+      syscalls.replace(this.#fd, opened);
+    } catch (error) {
+      if (opened !== undefined) fs.closeSync(opened);
+      lock(this.#fd, { ...this.#options, readOnly: true });
+      throw error;
+    }
+    this.#isOpenForWriting = true;
   }
 
   override async resize(size: number): Promise<void> {
@@ -244,4 +262,11 @@ export class FileNode extends BlockNode {
       this.#extents.forget(offset, length);
     }
   }
+}
+
+/** A name may stand for another file by now. */
+function assertSameFile(fd: number, other: number, filename: string): void {
+  const [a, b] = [fs.fstatSync(fd), fs.fstatSync(other)];
+  if (a.dev === b.dev && a.ino === b.ino) return;
+  throw new RefusedError(`Could not reopen "${filename}": it is another file by now`);
 }

@@ -1,3 +1,4 @@
+import fs from 'node:fs';
 import { constants } from 'node:os';
 import koffi, { type LibraryHandle } from 'koffi';
 import { AsyncCalls } from './async-calls.ts';
@@ -24,8 +25,9 @@ const BLKSSZGET = 0x1268;
 const BLKDISCARD = 0x1277;
 const BLKGETSIZE64 = 0x80081272;
 const F_OFD_SETLK = 37;
-const F_RDLCK = 0;
-const F_WRLCK = 1;
+/** F_RDLCK, F_WRLCK, F_UNLCK. */
+const LOCK_TYPES = { shared: 0, exclusive: 1, none: 2 } as const;
+const O_CLOEXEC = 0o2000000;
 const SOL_SOCKET = 1;
 const SO_SNDBUF = 7;
 const SO_SNDBUFFORCE = 32;
@@ -45,6 +47,7 @@ export function linuxSyscalls(): Syscalls {
   );
   const ioctl = libc.func('int ioctl(int fd, unsigned long request, void *argument)');
   const fcntl = libc.func('int fcntl(int fd, int command, void *argument)');
+  const dup3 = libc.func('int dup3(int from, int to, int flags)');
   const setsockopt = libc.func(
     'int setsockopt(int fd, int level, int option, const void *value, uint32_t length)',
   );
@@ -112,11 +115,16 @@ export function linuxSyscalls(): Syscalls {
     },
 
     tryLock(fd, mode) {
-      const lock = lockOfFirstByte(mode === 'exclusive' ? F_WRLCK : F_RDLCK);
+      const lock = lockOfFirstByte(LOCK_TYPES[mode]);
       if (fcntl(fd, F_OFD_SETLK, lock) === 0) return true;
       const errno = koffi.errno();
       if (errno === EAGAIN || errno === EACCES) return false;
       throw systemError('fcntl', errno);
+    },
+
+    replace(fd, other) {
+      check('dup3', dup3(other, fd, O_CLOEXEC));
+      fs.closeSync(other);
     },
 
     alignedBuffer(bytes, alignment) {

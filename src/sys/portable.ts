@@ -45,6 +45,10 @@ export const portableSyscalls: Syscalls = {
 
   tryLock: () => true,
 
+  replace() {
+    throw systemError('dup3', constants.errno.EOPNOTSUPP);
+  },
+
   alignedBuffer() {
     throw systemError('memalign', constants.errno.EOPNOTSUPP);
   },

@@ -29,6 +29,8 @@ export interface Syscalls {
   deviceGeometry(fd: number): DeviceGeometry;
   /** An advisory lock that ends with the descriptor; false when somebody else's is in the way. */
   tryLock(fd: number, mode: LockMode): boolean;
+  /** From here on `fd` is what `other` was, also for calls that wait; `other` is closed. */
+  replace(fd: number, other: number): void;
   /** Memory for O_DIRECT, its address a multiple of `alignment` (a power of two). */
   alignedBuffer(bytes: number, alignment: number): Buffer;
   isAligned(buffer: Buffer, alignment: number): boolean;
@@ -46,7 +48,7 @@ export interface DeviceGeometry {
   readonly logicalBlockBytes: number;
 }
 
-export type LockMode = 'shared' | 'exclusive';
+export type LockMode = 'shared' | 'exclusive' | 'none';
 
 /** `ffi: false` forces the portable set; a machine without the FFI or its libc gets it as well. */
 export function loadSyscalls(options: { ffi: boolean; log: Log }): Syscalls {

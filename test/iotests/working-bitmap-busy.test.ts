@@ -12,6 +12,8 @@ describe('while a mirror works for a bitmap', () => {
   let rig: QmpMirrorRig;
   beforeEach(async () => {
     rig = new QmpMirrorRig({ size: 1 << 20 });
+    // Data: zeroes cost nothing of the speed.
+    await rig.source.disk.write(0, pattern(1 << 20, 2));
     await rig.addBitmap('b', 1, 2);
     await rig.addBitmap('other', 5);
     await rig.mirror({ bitmap: 'b', speed: 1 });

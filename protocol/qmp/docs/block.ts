@@ -37,9 +37,9 @@ export const BLOCK_DOCS = {
     'blockdev-reopen': {
       about:
         'Changes options of open nodes, of all in the list or of none. All options of a node are ' +
-        'given; what is left out gets its default. These can change: `read-only` (of a file that ' +
-        'was opened for writing), `auto-read-only`, `discard`, `detect-zeroes`, `cache.no-flush` ' +
-        'and `throttle-group`. Jobs and exports go on.',
+        'given; what is left out gets its default. These can change: `read-only`, ' +
+        '`auto-read-only`, `discard`, `detect-zeroes`, `cache.no-flush` and `throttle-group`. ' +
+        'Jobs and exports go on.',
       members: { options: 'Nodes, by their `node-name`, with all of their options.' },
       errors: {
         'node-name not specified': 'as it says',
@@ -49,6 +49,8 @@ export const BLOCK_DOCS = {
           'it is missing and cannot change either',
         "Read-only block node 'n' cannot support read-write users":
           'an export or a job writes to it',
+        'Failed to get "write" lock': 'it was opened read-only, and somebody else has the file',
+        'Could not reopen "/a": it is another file by now': 'its name stands for another one',
         "Cannot find device='' nor node-name='n'": '`file` names a node that is not there',
         "Throttle group 'tg' does not exist": 'as it says',
         "Can't reopen read-only NBD mount as read/write": 'the server does not let us write',

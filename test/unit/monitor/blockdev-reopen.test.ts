@@ -1,4 +1,5 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { readdirSync } from 'node:fs';
+import { mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -35,6 +36,64 @@ describe('blockdev-reopen', () => {
     expect(() => node('a').write(0, Buffer.alloc(1))).toThrow('it is read-only');
     await reopen(file({}));
     await node('a').write(0, Buffer.alloc(1));
+  });
+
+  describe('of a file that was opened read-only', () => {
+    const another = (options: object) =>
+      run('blockdev-add', file({ 'node-name': 'b', ...options }));
+
+    beforeEach(async () => {
+      await run('blockdev-del', { 'node-name': 'a' });
+      await run('blockdev-add', file({ 'read-only': true }));
+    });
+
+    it('makes it writable, and read-only again', async () => {
+      await reopen(file({}));
+      await node('a').write(0, Buffer.from('new'));
+      expect((await readFile(image)).subarray(0, 4).toString()).toBe('newx');
+      await expect(another({ 'read-only': true })).rejects.toThrow('"write" lock');
+      await reopen(file({ 'read-only': true }));
+      expect(() => node('a').write(0, Buffer.alloc(1))).toThrow('it is read-only');
+      await another({ 'read-only': true });
+    });
+
+    it('refuses while somebody else has it, and stays as it was', async () => {
+      await another({ 'read-only': true });
+      await expect(reopen(file({}))).rejects.toThrow('Failed to get "write" lock');
+      await run('blockdev-del', { 'node-name': 'b' });
+      expect(() => node('a').write(0, Buffer.alloc(1))).toThrow('it is read-only');
+      const data = Buffer.alloc(1);
+      await node('a').read(0, data);
+      expect(data.toString()).toBe('x');
+      await expect(another({})).rejects.toThrow('"write" lock');
+    });
+
+    it('refuses when the name stands for another file', async () => {
+      await rename(image, `${image}.old`);
+      await writeFile(image, Buffer.alloc(SIZE));
+      await expect(reopen(file({}))).rejects.toThrow('it is another file by now');
+      await rm(image);
+      await expect(reopen(file({}))).rejects.toThrow('No such file');
+    });
+
+    it('leaves no descriptor behind', async () => {
+      const open = () => readdirSync('/proc/self/fd').length;
+      const before = open();
+      for (let times = 0; times < 5; times++) {
+        await reopen(file({}));
+        await reopen(file({ 'read-only': true }));
+      }
+      expect(open()).toBe(before);
+    });
+
+    it('leaves no descriptor behind when it refuses', async () => {
+      const open = () => readdirSync('/proc/self/fd').length;
+      await rename(image, `${image}.old`);
+      await writeFile(image, Buffer.alloc(SIZE));
+      const before = open();
+      await expect(reopen(file({}))).rejects.toThrow('it is another file by now');
+      expect(open()).toBe(before);
+    });
   });
 
   it('tells a file anew what becomes of discards', async () => {
