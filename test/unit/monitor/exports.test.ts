@@ -45,6 +45,22 @@ describe('exports', () => {
     await add('e0', 'b0', 'b1');
   });
 
+  it('find bitmaps by name below nodes that are as long, and nowhere else', async () => {
+    for (const [name, size] of [
+      ['whole', undefined],
+      ['part', 4096],
+    ] as const) {
+      const window = { driver: 'raw', 'node-name': name, file: 'disk', ...(size && { size }) };
+      await rig.dispatcher.call('blockdev-add', window as never);
+    }
+    const given = { type: 'nbd', bitmaps: ['b0'] } as const;
+    const of = (node: string) =>
+      rig.dispatcher.call('block-export-add', { ...given, id: node, 'node-name': node });
+    await expect(of('part')).rejects.toThrow("Bitmap 'b0' is not found");
+    await of('whole');
+    expect(busy()).toEqual([true, false]);
+  });
+
   it('cannot be written to while their node is the target of a mirror', async () => {
     await rig.dispatcher.call('blockdev-add', {
       driver: 'x-memory',
