@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { RefusedError } from '../util/errors.ts';
 import type { BlockGraph, NodeUse } from './graph.ts';
 import type { BlockNode } from './node.ts';
@@ -28,6 +29,8 @@ export class NodeStore {
   readonly #noMore = new AbortController();
 
   constructor(graph: BlockGraph, host: NodeHost) {
+    // As many as are opened at a time; Node takes more than ten for a leak.
+    setMaxListeners(0, this.#noMore.signal);
     this.#graph = graph;
     this.#host = host;
   }

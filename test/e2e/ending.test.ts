@@ -37,6 +37,21 @@ it.each(['blockdev-add', 'drive-mirror'] as const)(
   },
 );
 
+it('quit gives up many of them, without a word', { timeout: 20_000 }, async () => {
+  const server = await startScriptedServer(mute);
+  const daemon = await startDaemon();
+  const MANY = 12;
+  for (let n = 0; n < MANY; n++) {
+    const qmp = await connectQmp(daemon.qmpPath);
+    const node = { driver: 'nbd', 'node-name': `n${n}`, server: server.address, ...HOUR };
+    void expect(qmp.execute('blockdev-add', node)).rejects.toThrow('given up');
+  }
+  await expect.poll(() => server.connections).toBe(MANY);
+  await daemon.qmp.execute('quit');
+  expect(await daemon.process.exited).toBe(0);
+  expect(daemon.process.stderr).toBe('');
+});
+
 it('SIGTERM ends a serve that has not found its target yet', { timeout: 20_000 }, async () => {
   const server = await startScriptedServer(mute);
   const path = async (name: string) => join(await tempDir(), name);
