@@ -2,11 +2,11 @@ import type { Clock } from '../util/clock.ts';
 
 /**
  * How background work gives way: while clients write, each burst of copying is followed by a rest
- * at least eight times as long, so clients keep most of the event loop and the mirror always gets
+ * at least 32 times as long, so clients keep most of the event loop and the mirror always gets
  * its share. Nobody else writing, there is no rest. (A burst is only the beginning of its copies:
- * their replies take about as long again, so what clients get is nearer to four fifths.)
+ * their replies, and the target on the same machine, take several times as long.)
  */
-const REST_PER_WORK = 8;
+const REST_PER_WORK = 32;
 const REST_MS_MIN = 1;
 
 export class DutyCycle {
