@@ -71,6 +71,7 @@ export async function startContender(
   scope: Scope,
   { command }: Contender,
   file: string,
+  driver = 'driver=file',
 ): Promise<RunningContender> {
   const directory = await scope.tempDir();
   const [socket, monitor] = [join(directory, 'nbd.sock'), join(directory, 'qmp.sock')];
@@ -80,7 +81,7 @@ export async function startContender(
     program!,
     [
       ...first,
-      ...['--blockdev', `driver=file,node-name=disk,filename=${file},discard=unmap`],
+      ...['--blockdev', `${driver},node-name=disk,filename=${file},discard=unmap`],
       ...['--nbd-server', `addr.type=unix,addr.path=${socket}`],
       ...['--export', 'type=nbd,id=export0,node-name=disk,name=,writable=on'],
       ...['--chardev', `socket,id=qmp,path=${monitor},server=on,wait=off`],

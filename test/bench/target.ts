@@ -9,9 +9,15 @@ export function memoryTarget(scope: Scope, size: number): Promise<string> {
   return startNbdkit(scope, ['memory', String(size)]);
 }
 
-/** One that answers writes and zeroes after 5 ms, as if it were far away. */
-export function slowTarget(scope: Scope, size: number): Promise<string> {
-  return startNbdkit(scope, ['--filter=delay', 'memory', String(size), 'wdelay=5ms']);
+/**
+ * One that answers writes and zeroes after so many milliseconds, as if it were far away: a link
+ * delays whatever is on it, so the server has a thread for every request that may be.
+ */
+export function farTarget(milliseconds: number) {
+  return (scope: Scope, size: number): Promise<string> => {
+    const delay = ['--filter=delay', 'memory', String(size), `wdelay=${milliseconds}ms`];
+    return startNbdkit(scope, ['--threads=64', ...delay]);
+  };
 }
 
 const UNITS = ['bytes', 'KiB', 'MiB', 'GiB', 'TiB'];

@@ -5,14 +5,17 @@
 import { mustRun, type Scope } from '../support/process.ts';
 import { type Load, runLoad } from './fio.ts';
 import { GiB, type Images, MiB, SPARSE_DATA_BYTES } from './images.ts';
+import { onlySend } from './limit.ts';
+import { longestWait } from './longest-wait.ts';
 import { type CopyMode, compare, Mirror } from './mirror.ts';
 import { type Contender, type RunningContender, startContender, startNbdkit } from './peers.ts';
-import { CountingTarget, memoryTarget, slowTarget } from './target.ts';
+import { STORAGES, type Storage } from './storage.ts';
+import { CountingTarget, farTarget, memoryTarget } from './target.ts';
 
 const LOAD_DISK_BYTES = GiB;
 
-/** Seconds, and bytes sent for each byte written: less is better. Requests a second: more is. */
-export type Unit = 's' | 'B/B' | 'IOPS';
+/** Times, and bytes sent for each byte written: less is better. Requests a second: more is. */
+export type Unit = 's' | 'ms' | 'B/B' | 'IOPS';
 
 export interface Measurement {
   value: number;
@@ -51,7 +54,9 @@ export function allWorkloads(setting: Setting): Workload[] {
   const random = { size, dataBytes: size, image: () => images.random(size) };
   return [
     startToListening(setting),
-    fullMirror(setting, { name: 'full mirror, 2 GiB of random data', ...random }),
+    and(fullMirror(setting, { name: 'full mirror, 2 GiB of random data', ...random }), [
+      onlySending(random),
+    ]),
     copy(setting, { name: 'copy, 2 GiB of random data', ...random }),
     ...[64, 1024].map((size) =>
       fullMirror(setting, {
@@ -66,7 +71,15 @@ export function allWorkloads(setting: Setting): Workload[] {
       size: GiB,
       dataBytes: 16 * MiB,
       image: (size) => images.strewn(size),
-      target: slowTarget,
+      target: farTarget(5),
+    }),
+    // 64 requests of 1 MiB on their way: a link of 1.3 GB/s whose other end is 50 ms away.
+    untilReady(setting, {
+      name: 'mirror of 1 GiB, target with 50 ms of delay',
+      size: GiB,
+      dataBytes: GiB,
+      image: (size) => images.random(size),
+      target: farTarget(50),
     }),
     ...LOADS.map((load) => plainExport(setting, load)),
     ...(['background', 'write-blocking'] as const).flatMap((mode) =>
@@ -74,16 +87,42 @@ export function allWorkloads(setting: Setting): Workload[] {
         exportWithMirror(setting, load, mode),
       ),
     ),
-    bytesSent(setting, { pattern: 'randwrite', blockSize: 4096, depth: 16 }),
+    bytesSent(setting, SMALL_WRITES),
+    ...STORAGES.flatMap((storage) => [
+      ...[SMALL_READS, SMALL_WRITES].map((load) => uncached(setting, storage, load)),
+      waitOfAnother(setting, storage, SMALL_READS),
+    ]),
   ];
 }
 
+/** Begins the names of peers that do less than the work: nobody can be much faster. */
+export const LIMIT = 'limit: ';
+
+function and(workload: Workload, peers: readonly Side[]): Workload {
+  return { ...workload, peers: [...workload.peers, ...peers] };
+}
+
+/** A few that speak for the rest, against qemu-storage-daemon alone. */
+export function shortWorkloads(setting: Setting): Workload[] {
+  const chosen =
+    /^full mirror, 2 GiB|^(?:export|write-blocking mirror), 4 KiB random writes, depth 16/;
+  return allWorkloads(setting)
+    .filter(({ name }) => chosen.test(name))
+    .map((workload) => ({
+      ...workload,
+      peers: workload.peers.filter(({ name }) => name === setting.qsd.name),
+    }));
+}
+
+const SMALL_READS: Load = { pattern: 'randread', blockSize: 4096, depth: 16 };
+const SMALL_WRITES: Load = { pattern: 'randwrite', blockSize: 4096, depth: 16 };
+
 const LOADS: readonly Load[] = [
   { pattern: 'randread', blockSize: 4096, depth: 1 },
-  { pattern: 'randread', blockSize: 4096, depth: 16 },
+  SMALL_READS,
   { pattern: 'read', blockSize: MiB, depth: 8 },
   { pattern: 'randwrite', blockSize: 4096, depth: 1 },
-  { pattern: 'randwrite', blockSize: 4096, depth: 16 },
+  SMALL_WRITES,
   { pattern: 'write', blockSize: MiB, depth: 8 },
 ];
 
@@ -116,6 +155,16 @@ function untilReady(setting: Setting, { name, size, dataBytes, image, target }: 
 function fullMirror(setting: Setting, job: Omit<Job, 'target'>): Workload {
   const mirror = untilReady(setting, { ...job, target: memoryTarget });
   return { ...mirror, peers: [...mirror.peers, ...nbdcopies(setting, job)] };
+}
+
+/** How long the target takes for the data of a job when nobody has to read it. */
+function onlySending({ size, dataBytes }: Pick<Job, 'size' | 'dataBytes'>): Side {
+  return {
+    name: `${LIMIT}only sending`,
+    async measure(scope) {
+      return { value: await onlySend(await memoryTarget(scope, size), dataBytes) };
+    },
+  };
 }
 
 /** Our own copy of a disk that nobody uses. */
@@ -190,12 +239,67 @@ function plainExport(setting: Setting, load: Load): Workload {
       return { value: iops };
     },
   };
+  const forgetful: Side = {
+    name: `${LIMIT}nbdkit null`,
+    async measure(scope) {
+      const uri = await startNbdkit(scope, ['null', String(LOAD_DISK_BYTES)]);
+      return { value: (await runLoad(uri, load, LOAD_DISK_BYTES, setting.seconds)).iops };
+    },
+  };
   return {
     name: `export, ${describeLoad(load)}`,
     unit: 'IOPS',
     ours: side(setting.ours),
-    peers: [side(setting.qsd), ...(setting.others.has('nbdkit') ? [nbdkit] : [])],
+    peers: [side(setting.qsd), nbdkit, forgetful],
   };
+}
+
+function uncached(setting: Setting, storage: Storage, load: Load): Workload {
+  const side = (contender: Contender): Side => ({
+    name: contender.name,
+    async measure(scope) {
+      const { file, server } = await startUncached(scope, setting, storage, contender);
+      const { value, cpu } = await underLoad(server, load, setting.seconds);
+      await compare(file, server.uri);
+      return { value, cpu, peakMemory: server.peakMemory() };
+    },
+  });
+  return {
+    name: `${storage.name}, ${describeLoad(load)}`,
+    unit: 'IOPS',
+    ours: side(setting.ours),
+    peers: [side(setting.qsd)],
+  };
+}
+
+/** Whether those who wait for the disk make others wait. */
+function waitOfAnother(setting: Setting, storage: Storage, load: Load): Workload {
+  const side = (contender: Contender): Side => ({
+    name: contender.name,
+    async measure(scope) {
+      const { server } = await startUncached(scope, setting, storage, contender);
+      const end = LOAD_DISK_BYTES - MiB;
+      const running = runLoad(server.uri, load, end, setting.seconds);
+      const value = await longestWait(server.uri, end, running);
+      return { value, peakMemory: server.peakMemory() };
+    },
+  });
+  return {
+    name: `${storage.name}, ${describeLoad(load)}: longest wait of another client`,
+    unit: 'ms',
+    ours: side(setting.ours),
+    peers: [side(setting.qsd)],
+  };
+}
+
+async function startUncached(
+  scope: Scope,
+  { images }: Setting,
+  { driver, prepare }: Storage,
+  contender: Contender,
+) {
+  const file = await prepare(scope, await images.randomByPage(LOAD_DISK_BYTES));
+  return { file, server: await startContender(scope, contender, file, driver) };
 }
 
 function exportWithMirror(setting: Setting, load: Load, mode: CopyMode): Workload {
