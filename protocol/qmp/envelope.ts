@@ -75,9 +75,18 @@ export function successReply(result: unknown, id: Json | undefined): object {
 }
 
 export function errorReply(error: QmpError, id: Json | undefined): object {
-  return { id, error: { class: error.errorClass, desc: error.message } };
+  return { id, error: { class: error.errorClass, desc: shortened(error.message) } };
 }
 
 function isObject(value: Json | undefined): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** A sentence may quote what a client sent, more than once: tens of megabytes. */
+const SENTENCE_UNITS_MAX = 64 * 1024;
+
+function shortened(sentence: string): string {
+  const rest = sentence.length - SENTENCE_UNITS_MAX;
+  if (rest <= 0) return sentence;
+  return `${sentence.slice(0, SENTENCE_UNITS_MAX)} [and ${rest} more characters]`;
 }

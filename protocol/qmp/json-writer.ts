@@ -19,8 +19,21 @@ export function writeLine(value: unknown): string {
   return `${writeJson(value)}\r\n`;
 }
 
+/** V8 ends the process when one `replace` finds more than 2^26 places. */
+const PIECE_UNITS = 2 ** 24;
+
 function writeString(text: string): string {
-  return JSON.stringify(text).replace(/[\u007f-\uffff]/g, escapeUnit);
+  const json = JSON.stringify(text);
+  if (json.length <= PIECE_UNITS) return escapePiece(json);
+  let escaped = '';
+  for (let at = 0; at < json.length; at += PIECE_UNITS) {
+    escaped += escapePiece(json.slice(at, at + PIECE_UNITS));
+  }
+  return escaped;
+}
+
+function escapePiece(json: string): string {
+  return json.replace(/[\u007f-\uffff]/g, escapeUnit);
 }
 
 function escapeUnit(unit: string): string {

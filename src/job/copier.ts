@@ -27,9 +27,11 @@ const EXTENTS_MAX = 256;
 const ZERO_BLOCK_BYTES = 64 * KiB;
 
 export interface CopierListener {
+  /** A claim begins, with at most so much data: what the speed limit counts. */
+  onClaimed(dataBytes: number): void;
   /**
-   * A claim has ended: there is room for another one. `unspentBytes` of what `pump` counted as data
-   * were zeroes, or left for later.
+   * A claim has ended: there is room for another one. `unspentBytes` of what it began with were
+   * zeroes, or left for later.
    */
   onEnded(creditBytes: number, unspentBytes: number): void;
   onError(side: 'source' | 'target', error: BlockError, range: DiskRange): void;
@@ -119,9 +121,9 @@ export class Copier {
 
   /**
    * Starts copies until the window is full, `dataBytes` of data are on their way, or everything
-   * that is dirty is held by someone. Returns the data bytes claimed, for the speed limit.
+   * that is dirty is held by someone.
    */
-  pump(dataBytes: number): number {
+  pump(dataBytes: number): void {
     const { unitBytes } = this.#top.dirty;
     // A small window is one that is waited for at a pause and at the end: pieces fit into it.
     const pieceBytesMax = Math.min(PIECE_BYTES_MAX, this.#window.bytes, dataBytes);
@@ -137,7 +139,6 @@ export class Copier {
       this.#begin({ ...next, dataBytes, unspentBytes: 0, credit: 0 });
     }
     if (claimed === 0 && this.#refused !== undefined) this.#queueFor(this.#refused);
-    return claimed;
   }
 
   #hasRoom(): boolean {
@@ -202,6 +203,7 @@ export class Copier {
     this.#claims++;
     this.#inFlightBytes += claim.dataBytes;
     this.creditInFlight += claim.credit;
+    this.#listener.onClaimed(claim.dataBytes);
     void this.#copyClaim(claim).then(() => {
       claim.hold.release();
       this.#claims--;

@@ -23,13 +23,12 @@ export class DutyCycle {
   }
 
   /** Runs one burst of work and, if clients are waiting, plans the rest after it. */
-  burst<T>(clientsWrite: boolean, work: () => T): T {
+  burst(clientsWrite: boolean, work: () => void): void {
     const start = this.#clock.now();
-    const result = work();
+    work();
     const end = this.#clock.now();
     if (clientsWrite) {
       this.#restUntil = end + Math.max(REST_MS_MIN, (end - start) * REST_PER_WORK);
     }
-    return result;
   }
 }

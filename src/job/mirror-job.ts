@@ -161,6 +161,10 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
 
   // --- what the copier tells ---
 
+  onClaimed(dataBytes: number): void {
+    this.rateLimit.charge(dataBytes);
+  }
+
   onEnded(creditBytes: number, unspentBytes: number): void {
     this.progressCurrent += creditBytes;
     this.rateLimit.refund(unspentBytes);
@@ -281,10 +285,7 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
       return;
     }
     this.#clientsWrote = false;
-    const claimed = this.#dutyCycle.burst(clientsWrote, () =>
-      this.#copier.pump(this.rateLimit.quotaBytes),
-    );
-    this.rateLimit.charge(claimed);
+    this.#dutyCycle.burst(clientsWrote, () => this.#copier.pump(this.rateLimit.quotaBytes));
     // Something is in flight, or held by a client write: its end is a kick.
     await this.sleep();
   }

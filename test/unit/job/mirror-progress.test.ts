@@ -77,6 +77,30 @@ it('zeroes cost nothing of the speed', async () => {
   await expect.poll(() => job.progressCurrent).toBe(size);
 });
 
+it('a copy that waited for a client costs its part of the speed', async () => {
+  const unit = 2 * MiB;
+  const rig = new MirrorRig({ size: 2 * unit, clock: new FakeClock() });
+  await rig.source.disk.write(0, pattern(2 * unit, 1));
+  const bitmap = new DirtyBitmap({ name: 'b', size: 2 * unit, granularity: unit });
+  rig.source.addBitmap(bitmap);
+  bitmap.set(0, 2 * unit);
+  // Time stands still, so there is only what is free before the first wait.
+  const job = rig.mirror({ bitmap: 'b', copyMode: 'write-blocking', speed: 1 });
+  const letGo: (() => void)[] = [];
+  rig.source.meddle = (verb) =>
+    verb === 'write' ? new Promise<void>((resolve) => letGo.push(resolve)) : undefined;
+  const writes = [0, unit].map((at) => rig.client.node.write(at, pattern(512, 2)));
+  await expect.poll(() => letGo.length).toBe(2);
+  for (const resolve of letGo) {
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    resolve();
+  }
+  await Promise.all(writes);
+  await expect.poll(() => job.progressCurrent).toBe(unit);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  expect(job.progressCurrent).toBe(unit);
+});
+
 it('a paused job that is cancelled by force is no longer paused', async () => {
   const rig = new MirrorRig({ size: SIZE });
   const job = rig.mirror({ autoDismiss: false });

@@ -62,6 +62,15 @@ describe.each(Object.keys(transports))('over %s', (name) => {
     }
   });
 
+  it('answers a name of megabytes that is written longer than it came', async () => {
+    const file = '\u007f'.repeat(34 * MiB);
+    const given = { driver: 'raw', 'node-name': 'a', file };
+    peer.send(`${JSON.stringify({ execute: 'blockdev-add', arguments: given })}\n`);
+    const { error } = (await peer.reply()) as { error: { desc: string } };
+    expect(error.desc).toMatch(/^Cannot find device='\u007f+ \[and \d+ more characters\]$/);
+    await goesOn();
+  });
+
   it('takes a message of nearly 64 MiB, turn by turn', async () => {
     const given = { ignored: 'x'.repeat(QMP_MESSAGE_BYTES_MAX - MiB) };
     const text = JSON.stringify({ execute: 'query-block-jobs', arguments: given });
