@@ -75,14 +75,19 @@ export class Monitor {
         })
       : await listen(address, {
           limit: this.#limit,
-          onConnection: (connection) => this.serve(connection, token),
+          onConnection: (connection) =>
+            this.serve(connection, token, { mayBeBrowser: address.type === 'inet' }),
         });
     this.#listeners.push(listener);
     return listener.address;
   }
 
   /** Serves a connection, however it came in; with a token, one that has yet to show it. */
-  serve(connection: MonitorConnection, token?: Token): void {
+  serve(
+    connection: MonitorConnection,
+    token?: Token,
+    { mayBeBrowser = false }: { readonly mayBeBrowser?: boolean } = {},
+  ): void {
     const { peer } = connection;
     if (token !== undefined && this.#strangers() >= QMP_STRANGERS_MAX) {
       this.#log.warn({ peer }, 'too many QMP clients without the token: turned away');
@@ -94,6 +99,7 @@ export class Monitor {
       version: this.#dispatcher.version,
       execute: (...request) => this.#dispatcher.execute(...request),
       token,
+      mayBeBrowser,
       log: this.#log,
     });
     this.#sessions.set(session, connection);

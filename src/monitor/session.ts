@@ -65,6 +65,11 @@ export interface SessionOptions {
   readonly execute: (command: string, given: object, outOfBand: boolean) => Promise<unknown>;
   /** What the client must show; without it everybody is trusted. */
   readonly token?: Token | undefined;
+  /**
+   * A browser may be at the other end: any page can have it send a request to any port, with a body
+   * that is QMP. No message begins with a capital letter, and every HTTP request does.
+   */
+  readonly mayBeBrowser?: boolean;
   readonly log: Log;
 }
 
@@ -85,6 +90,7 @@ export class QmpSession {
   #oobEnabled = false;
   #isTrusted: boolean;
   #strangerBytes = 0;
+  #hasSpoken = false;
   #tokenFailures = 0;
   #peerEnded = false;
   #ended = false;
@@ -138,8 +144,17 @@ export class QmpSession {
     this.#connection.end();
   }
 
-  /** A stranger may not make us hold more than its few words need. */
+  /**
+   * No browser is listened to, and a stranger may not make us hold more than its few words need.
+   */
   #admit(chunk: Buffer): boolean {
+    const begins = !this.#hasSpoken;
+    this.#hasSpoken = true;
+    if (begins && this.#options.mayBeBrowser && isCapital(chunk[0]!)) {
+      this.#options.log.warn({ peer: this.#connection.peer }, 'an HTTP request is not QMP: closed');
+      this.#connection.destroy();
+      return false;
+    }
     if (this.#isTrusted) return true;
     this.#strangerBytes += chunk.length;
     if (this.#strangerBytes <= QMP_STRANGER_BYTES_MAX) return true;
@@ -241,4 +256,8 @@ export class QmpSession {
     this.#options.log.warn({ peer, unsentBytes }, 'QMP client does not read: closing it');
     this.#connection.destroy();
   }
+}
+
+function isCapital(byte: number): boolean {
+  return byte >= 0x41 && byte <= 0x5a;
 }

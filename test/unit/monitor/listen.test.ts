@@ -53,6 +53,31 @@ describe('monitors', () => {
     },
   );
 
+  it('on a port do not listen to a browser', async () => {
+    const tcp = await rig.monitor.listen({ type: 'inet', host: '127.0.0.1', port: 0 });
+    const port = tcp.type === 'inet' ? tcp.port : 0;
+    const body = '{"execute":"qmp_capabilities"}\r\n{"execute":"quit"}\r\n';
+    const head = `POST / HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nOrigin: https://example.org\r\n`;
+    for (const text of [`${head}\r\n${body}`, 'PUT', 'G']) {
+      const socket = connect({ host: '127.0.0.1', port });
+      // Cut, with or without a reset.
+      const closed = new Promise((resolve) => socket.once('close', resolve));
+      socket.on('error', () => {}).resume();
+      socket.write(text);
+      await closed;
+    }
+    expect(rig.hasQuit()).toBe(false);
+    const answer = await talk(connect({ host: '127.0.0.1', port }), ' {"execute":1}');
+    expect(answer).toHaveLength(2);
+  });
+
+  it('on a Unix socket say what is wrong with anything', async () => {
+    const path = join(directory, 'qmp');
+    await rig.monitor.listen({ type: 'unix', path });
+    const answers = await talk(connect({ path }), 'GET\n{"execute":"qmp_capabilities"}');
+    expect(answers.at(-1)).toEqual({ return: {} });
+  });
+
   it('say what is missing where they cannot listen', async () => {
     const path = join(directory, 'nowhere', 'qmp');
     await expect(rig.monitor.listen({ type: 'unix', path })).rejects.toThrow(
