@@ -334,9 +334,12 @@ export class Copier {
     const data = buffer.subarray(0, range.length);
     try {
       await this.#readSource(range.offset, data);
-      const sent = this.#clock.now();
-      await this.#writeTarget(range.offset, data);
-      this.#window.taken(range.length, this.#clock.now() - sent);
+      const sentAt = this.#window.sent(range.length);
+      await this.#writeTarget(range.offset, data).catch((error: unknown) => {
+        this.#window.lost(range.length);
+        throw error;
+      });
+      this.#window.taken(range.length, sentAt);
     } finally {
       this.#pool.give(buffer);
     }

@@ -7,8 +7,16 @@ import type { Clock } from '../util/clock.ts';
  * the target takes and the shortest time that it took for a piece, between two bounds: where the
  * link is what limits, the time grows with the queue and the shortest one does not, so the window
  * stays; where the window is what limits, it doubles with every round trip. (The idea is BBR's.)
+ *
+ * At first there is nothing to go by: the window begins small and grows with every answer, to four
+ * times in a round trip, until one has come late: then there is a queue, so the link is full. It
+ * does not grow beyond four times what was ever under way: the source may be what limits.
  */
 const EPOCH_MS_MIN = 20;
+/** In a round trip of the beginning. */
+const START_GROWTH = 4;
+/** An answer that took so many times the shortest has waited behind others. */
+const LATE = 1.5;
 /** After this the shortest time is forgotten and looked for anew: routes change. */
 const MEMORY_MS = 10_000;
 
@@ -19,6 +27,9 @@ export class CopyWindow {
   readonly #bytesMin: number;
   readonly #bytesMax: number;
   #shortestMs = Number.POSITIVE_INFINITY;
+  #starting = true;
+  #underWayBytes = 0;
+  #mostUnderWay = 0;
   #stretchStart: number;
   #epochStart: number;
   #epochBytes = 0;
@@ -32,19 +43,52 @@ export class CopyWindow {
     this.#epochStart = clock.now();
   }
 
-  /** The target has taken `bytes` of data, `tookMs` after they were sent. */
-  taken(bytes: number, tookMs: number): void {
+  /** `bytes` of data are on their way to the target; returns when that was. */
+  sent(bytes: number): number {
+    this.#underWayBytes += bytes;
+    this.#mostUnderWay = Math.max(this.#mostUnderWay, this.#underWayBytes);
+    return this.#clock.now();
+  }
+
+  /** They never came there. */
+  lost(bytes: number): void {
+    this.#underWayBytes -= bytes;
+  }
+
+  /** The target has taken `bytes` of data that were sent at `sentAt`. */
+  taken(bytes: number, sentAt: number): void {
+    this.#underWayBytes -= bytes;
     if (this.#bytesMin === this.#bytesMax) return;
     const now = this.#clock.now();
+    this.#shortestMs = Math.min(this.#shortestMs, now - sentAt);
+    if (this.#starting) this.#grow(bytes, now - sentAt, now);
+    else this.#follow(bytes, now);
+    if (now - this.#stretchStart >= MEMORY_MS) this.#startAgain(now);
+  }
+
+  #grow(bytes: number, tookMs: number, now: number): void {
+    if (tookMs > LATE * this.#shortestMs) {
+      this.#starting = false;
+      this.#startEpoch(now);
+      return;
+    }
+    const most = Math.min(this.#bytesMax, START_GROWTH * this.#mostUnderWay);
+    const grown = Math.min(this.bytes + (START_GROWTH - 1) * bytes, most);
+    this.bytes = Math.max(this.bytes, grown);
+  }
+
+  #follow(bytes: number, now: number): void {
     this.#epochBytes += bytes;
-    this.#shortestMs = Math.min(this.#shortestMs, tookMs);
     const epochMs = now - this.#epochStart;
     if (epochMs < Math.max(EPOCH_MS_MIN, this.#shortestMs)) return;
     const wanted = (2 * this.#epochBytes * this.#shortestMs) / epochMs;
     this.bytes = Math.min(Math.max(wanted, this.#bytesMin), this.#bytesMax);
+    this.#startEpoch(now);
+  }
+
+  #startEpoch(now: number): void {
     this.#epochStart = now;
     this.#epochBytes = 0;
-    if (now - this.#stretchStart >= MEMORY_MS) this.#startAgain(now);
   }
 
   /** Small, so that the queue drains: the next pieces show how short the route is by itself. */

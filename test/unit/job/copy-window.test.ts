@@ -19,12 +19,13 @@ function runLink(
   while (clock.now() < end) {
     while ((pieces.length + 1) * MiB <= window.bytes) {
       wireFree = Math.max(wireFree, clock.now()) + MiB / link.bytesPerMs;
-      pieces.push({ sent: clock.now(), arrives: wireFree + link.delayMs });
+      pieces.push({ sent: window.sent(MiB), arrives: wireFree + link.delayMs });
     }
     const { sent, arrives } = pieces.shift()!;
     clock.advance(arrives - clock.now());
-    window.taken(MiB, clock.now() - sent);
+    window.taken(MiB, sent);
   }
+  for (; pieces.length > 0; pieces.pop()) window.lost(MiB);
 }
 
 describe('the window of copies', () => {
@@ -48,6 +49,22 @@ describe('the window of copies', () => {
     expect(window.bytes).toBeGreaterThan(25 * MiB);
     runLink(clock, window, { bytesPerMs: MiB, delayMs: 100, forMs: 2000 });
     expect(window.bytes).toBe(64 * MiB);
+  });
+
+  it('is open after two round trips of a long link', () => {
+    runLink(clock, window, { bytesPerMs: 2 * MiB, delayMs: 50, forMs: 60 });
+    expect(window.bytes).toBeGreaterThanOrEqual(28 * MiB);
+    runLink(clock, window, { bytesPerMs: 2 * MiB, delayMs: 50, forMs: 60 });
+    expect(window.bytes).toBe(64 * MiB);
+  });
+
+  it('does not open for a source that has no more to send', () => {
+    for (let at = 0; at < 100; at++) {
+      const sent = [window.sent(MiB), window.sent(MiB)];
+      clock.advance(50);
+      for (const sentAt of sent) window.taken(MiB, sentAt);
+    }
+    expect(window.bytes).toBe(8 * MiB);
   });
 
   it('shrinks when the route becomes short', () => {
