@@ -1,5 +1,4 @@
 import fs from 'node:fs';
-import { readWhole, writeInPool } from '../sys/pool-io.ts';
 import type { Syscalls } from '../sys/syscalls.ts';
 import { BufferPool } from '../util/buffer-pool.ts';
 import { DIRECT_KEPT_BYTES_MAX, KiB, MiB } from '../util/limits.ts';
@@ -10,7 +9,7 @@ import { pieces, WRITE_FUA } from './node.ts';
 /**
  * Past the page cache (O_DIRECT): offset, length and memory must be multiples of a block.
  * `AlignedAccess` makes whole blocks of every request; memory that does not fit is replaced by
- * memory of ours and copied. The device itself answers, so every request waits in the pool.
+ * memory of ours and copied. The device itself answers, so every request is waited for.
  */
 const PIECE_BYTES = MiB;
 /** Memory is aligned to a page, which is enough for any device. */
@@ -31,9 +30,9 @@ export class DirectDisk extends FileDisk implements BlockwiseDisk {
   }
 
   override async read(offset: number, buffer: Buffer): Promise<void> {
-    if (this.#isAligned(buffer)) return readWhole(this.fd, buffer, offset);
+    if (this.#isAligned(buffer)) return this.syscalls.read(this.fd, buffer, offset);
     await this.#inPieces(offset, buffer, async (at, part, own) => {
-      await readWhole(this.fd, own, at);
+      await this.syscalls.read(this.fd, own, at);
       own.copy(part);
     });
   }
@@ -47,7 +46,7 @@ export class DirectDisk extends FileDisk implements BlockwiseDisk {
   }
 
   #write(offset: number, data: Buffer, flags: number): Promise<void> {
-    if ((flags & WRITE_FUA) === 0) return writeInPool(this.fd, data, offset);
+    if ((flags & WRITE_FUA) === 0) return this.syscalls.write(this.fd, data, offset);
     return this.syscalls.writeDurable(this.fd, data, offset);
   }
 

@@ -62,7 +62,6 @@ export class Copier {
   readonly #target: () => BlockNode;
   readonly #listener: CopierListener;
   readonly #window: CopyWindow;
-  readonly #clock: Clock;
   readonly #skipsZeroes: boolean;
   readonly #pool: BufferPool;
   #cursor = 0;
@@ -94,7 +93,6 @@ export class Copier {
   }) {
     this.#top = options.top;
     this.#target = options.target;
-    this.#clock = options.clock;
     this.#window = new CopyWindow(options.clock, options.window);
     this.#skipsZeroes = options.skipsZeroes;
     this.#listener = options.listener;

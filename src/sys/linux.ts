@@ -2,6 +2,8 @@ import fs from 'node:fs';
 import { constants } from 'node:os';
 import koffi, { type LibraryHandle } from 'koffi';
 import { AsyncCalls } from './async-calls.ts';
+import { IoRing } from './io-ring.ts';
+import { readInPool, writeInPool } from './pool-io.ts';
 import type { FileExtent, Syscalls } from './syscalls.ts';
 import { systemError } from './system-error.ts';
 
@@ -54,6 +56,7 @@ export function linuxSyscalls(): Syscalls {
   const address = addressFinder(libc);
   const calls = new AsyncCalls();
   const readVector = newVector();
+  const disk = lazily(() => transfersOf(libc, address));
 
   return {
     readCached(fd, buffer, offset) {
@@ -61,6 +64,9 @@ export function linuxSyscalls(): Syscalls {
       // Any failure counts as "not cached": the read that follows in the pool says what it was.
       return Math.max(0, preadv2(fd, readVector, 1, offset, RWF_NOWAIT));
     },
+
+    read: (fd, buffer, offset) => disk().read(fd, buffer, offset),
+    write: (fd, data, offset) => disk().write(fd, data, offset),
 
     writeSync(fd, data, offset) {
       for (let done = 0; done < data.length; ) {
@@ -141,6 +147,26 @@ export function linuxSyscalls(): Syscalls {
       // The first is for the privileged; the second is cut to net.core.wmem_max.
       if (!set(SO_SNDBUFFORCE)) set(SO_SNDBUF);
     },
+  };
+}
+
+/** By a ring where there is one: containers tend to have none. */
+function transfersOf(
+  libc: LibraryHandle,
+  address: (buffer: Buffer) => number,
+): Pick<Syscalls, 'read' | 'write'> {
+  try {
+    return new IoRing(libc, address);
+  } catch {
+    return { read: readInPool, write: writeInPool };
+  }
+}
+
+function lazily<T>(make: () => T): () => T {
+  let made: T | undefined;
+  return () => {
+    made ??= make();
+    return made;
   };
 }
 

@@ -1,6 +1,6 @@
 import fs from 'node:fs';
 import { constants } from 'node:os';
-import { errorWithCode, systemError } from './system-error.ts';
+import { hasShrunk, systemError } from './system-error.ts';
 
 /**
  * Whole reads and writes in libuv's thread pool, where it does not matter how long they take.
@@ -8,7 +8,7 @@ import { errorWithCode, systemError } from './system-error.ts';
  */
 
 /** Fills the buffer. A disk has a fixed size, so a file that ends earlier is an error (EIO). */
-export function readWhole(fd: number, buffer: Buffer, offset: number): Promise<void> {
+export function readInPool(fd: number, buffer: Buffer, offset: number): Promise<void> {
   return new Promise((resolve, reject) => {
     let done = 0;
     const next = () => {
@@ -17,7 +17,7 @@ export function readWhole(fd: number, buffer: Buffer, offset: number): Promise<v
         done += count;
         if (done === buffer.length) resolve();
         else if (count > 0) next();
-        else reject(errorWithCode('EIO', `the file has shrunk to ${offset + done} bytes`));
+        else reject(hasShrunk(offset + done));
       });
     };
     next();

@@ -1,7 +1,7 @@
 import fs from 'node:fs';
 import { constants } from 'node:os';
 import path from 'node:path';
-import { syncInPool, writeInPool } from './pool-io.ts';
+import { readInPool, syncInPool, writeInPool } from './pool-io.ts';
 import type { Syscalls } from './syscalls.ts';
 import { systemError } from './system-error.ts';
 
@@ -10,6 +10,8 @@ import { systemError } from './system-error.ts';
  */
 export const portableSyscalls: Syscalls = {
   readCached: () => 0,
+  read: readInPool,
+  write: writeInPool,
 
   writeSync(fd, data, offset) {
     for (let done = 0; done < data.length; ) {

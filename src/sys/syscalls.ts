@@ -12,6 +12,10 @@ import { portableSyscalls } from './portable.ts';
 export interface Syscalls {
   /** Reads from the page cache alone, at once: how many bytes from `offset` on it found there. */
   readCached(fd: number, buffer: Buffer, offset: number): number;
+  /** Fills the buffer, however long the disk takes: the caller is not blocked. */
+  read(fd: number, buffer: Buffer, offset: number): Promise<void>;
+  /** Writes all of `data`, however long the disk takes: the caller is not blocked. */
+  write(fd: number, data: Buffer, offset: number): Promise<void>;
   /** Writes all of `data` before it returns, for writes that end in the page cache. */
   writeSync(fd: number, data: Buffer, offset: number): void;
   /** Writes all of `data`, on stable storage when it is done. Does not block the caller. */

@@ -30,3 +30,8 @@ export function isUnsupported(error: unknown): boolean {
 export function errorWithCode(code: string, message: string): NodeJS.ErrnoException {
   return Object.assign(new Error(message), { code });
 }
+
+/** A read found the end of a file where there should be more: a disk has a fixed size. */
+export function hasShrunk(bytes: number): NodeJS.ErrnoException {
+  return errorWithCode('EIO', `the file has shrunk to ${bytes} bytes`);
+}

@@ -103,6 +103,9 @@ export const DIRECT_KEPT_BYTES_MAX = 8 * MiB;
 /** Foreign system calls that wait in the thread pool at a time (koffi refuses the 257th). */
 export const SYSCALLS_IN_FLIGHT_MAX = 32;
 
+/** Transfers that wait for disks at a time in the kernel; a power of two. */
+export const IO_RING_ENTRIES = 256;
+
 /** One QMP message, as QEMU limits its tokens. */
 export const QMP_MESSAGE_BYTES_MAX = 64 * MiB;
 /** Tokens of one QMP message, as QEMU. */

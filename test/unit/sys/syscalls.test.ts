@@ -31,6 +31,39 @@ describe.each([{ ffi: true }, { ffi: false }])('system calls, ffi: $ffi', ({ ffi
     expect(content().toString('latin1', 100, 105)).toBe('hello');
   });
 
+  it('fill a part of a larger buffer, and write one, wherever the data is', async () => {
+    fs.writeSync(fd, 'hello world', 4091);
+    const whole = Buffer.alloc(20, 'x');
+    await syscalls.read(fd, whole.subarray(3, 14), 4091);
+    expect(whole.toString()).toBe('xxxhello worldxxxxxx');
+    await syscalls.write(fd, whole.subarray(3, 8), SIZE - 5);
+    expect(content().toString('latin1', SIZE - 5)).toBe('hello');
+    await syscalls.read(fd, Buffer.alloc(0), 0);
+  });
+
+  it('read and write more at a time than can be in flight', async () => {
+    const parts = Array.from({ length: 1024 }, (_, index) => Buffer.alloc(512, index * 7 + 1));
+    await Promise.all(parts.map((part, index) => syscalls.write(fd, part, index * 512)));
+    expect(
+      content()
+        .subarray(0, 1024 * 512)
+        .equals(Buffer.concat(parts)),
+    ).toBe(true);
+    const found = parts.map(() => Buffer.alloc(512));
+    await Promise.all(found.map((part, index) => syscalls.read(fd, part, index * 512)));
+    expect(Buffer.concat(found).equals(Buffer.concat(parts))).toBe(true);
+  });
+
+  it('say where a file ends too early, and go on', async () => {
+    await expect(syscalls.read(fd, Buffer.alloc(8192), SIZE - 4096)).rejects.toMatchObject({
+      code: 'EIO',
+      message: `the file has shrunk to ${SIZE} bytes`,
+    });
+    const buffer = Buffer.alloc(4096, 1);
+    await syscalls.read(fd, buffer, SIZE - 4096);
+    expect(buffer.equals(Buffer.alloc(4096))).toBe(true);
+  });
+
   it('write durably many at a time', async () => {
     const parts = Array.from({ length: 100 }, (_, index) => Buffer.alloc(512, index + 1));
     await Promise.all(parts.map((part, index) => syscalls.writeDurable(fd, part, index * 512)));
@@ -50,9 +83,12 @@ describe.each([{ ffi: true }, { ffi: false }])('system calls, ffi: $ffi', ({ ffi
     expect(() => syscalls.writeSync(closed, Buffer.alloc(1), 0)).toThrow(
       expect.objectContaining({ code: 'EBADF' }),
     );
-    await expect(syscalls.writeDurable(closed, Buffer.alloc(1), 0)).rejects.toMatchObject({
-      code: 'EBADF',
-    });
+    for (const call of ['read', 'write', 'writeDurable'] as const) {
+      await expect(syscalls[call](closed, Buffer.alloc(1), 0)).rejects.toMatchObject({
+        code: 'EBADF',
+        message: expect.stringContaining('bad file descriptor'),
+      });
+    }
   });
 
   it('never call data a hole', () => {

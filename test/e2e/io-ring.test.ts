@@ -1,0 +1,53 @@
+import { execFile } from 'node:child_process';
+import { constants } from 'node:os';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import koffi from 'koffi';
+import { describe, expect, it } from 'vitest';
+
+const dist = fileURLToPath(new URL('../../dist', import.meta.url));
+
+/** Reads the beginning of Node itself, twice, in a process of its own; what that prints. */
+async function run(before: string): Promise<string> {
+  const script = `
+    import fs from 'node:fs';
+    import { loadSyscalls } from '${dist}/src/sys/syscalls.js';
+    const log = { warn: (details, text) => console.log(text) };
+    const syscalls = loadSyscalls({ ffi: true, log });
+    const fd = fs.openSync(process.execPath);
+    const rings = () => fs.readdirSync('/proc/self/fd').filter((name) => {
+      try { return fs.readlinkSync('/proc/self/fd/' + name).includes('io_uring'); }
+      catch { return false; }
+    }).length;
+    const before = [];
+    ${before}
+    const buffer = Buffer.alloc(4);
+    await syscalls.read(fd, buffer, 0);
+    await syscalls.read(fd, buffer, 0);
+    for (const open of before) fs.closeSync(open);
+    console.log(rings(), buffer.toString('latin1', 1));`;
+  const { stdout } = await promisify(execFile)(
+    'prlimit',
+    ['--nofile=64', process.execPath, '--input-type=module', '-e', script],
+    { timeout: 20_000 },
+  );
+  return stdout.trim();
+}
+
+/** Containers may have none: then a call without arguments is refused, not found wrong. */
+function kernelHasRings(): boolean {
+  const setup = koffi.load(null).func('long syscall(long number, uint32_t entries, void *params)');
+  setup(425, 1, null);
+  return koffi.errno() === constants.errno.EFAULT;
+}
+
+describe('waiting for disks', () => {
+  it('has one ring in a process, which does not keep it alive', async () => {
+    expect(await run('')).toBe(`${kernelHasRings() ? 1 : 0} ELF`);
+  });
+
+  it('goes without one where the kernel refuses it', async () => {
+    const exhaust = `try { for (;;) before.push(fs.openSync('/dev/null')); } catch {}`;
+    expect(await run(exhaust)).toBe('0 ELF');
+  });
+});
