@@ -8,11 +8,14 @@ import type { Clock } from '../util/clock.ts';
  * link is what limits, the time grows with the queue and the shortest one does not, so the window
  * stays; where the window is what limits, it doubles with every round trip. (The idea is BBR's.)
  *
- * At first there is nothing to go by: the window begins small and grows with every answer, to four
- * times in a round trip, until one has come late: then there is a queue, so the link is full. It
- * does not grow beyond four times what was ever under way: the source may be what limits.
+ * On a long link there is nothing to go by at first: the window begins small and grows with
+ * every answer, to four times in a round trip, until one has come late: then there is a queue, so
+ * the link is full. It does not grow beyond four times what was ever under way: the source may be
+ * what limits.
  */
 const EPOCH_MS_MIN = 20;
+/** On shorter ones an epoch is soon over, and answers that are taken together tell nothing. */
+const LONG_LINK_MS = 20;
 /** In a round trip of the beginning. */
 const START_GROWTH = 4;
 /** An answer that took so many times the shortest has waited behind others. */
@@ -67,7 +70,7 @@ export class CopyWindow {
   }
 
   #grow(bytes: number, tookMs: number, now: number): void {
-    if (tookMs > LATE * this.#shortestMs) {
+    if (this.#shortestMs < LONG_LINK_MS || tookMs > LATE * this.#shortestMs) {
       this.#starting = false;
       this.#startEpoch(now);
       return;

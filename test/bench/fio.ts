@@ -6,9 +6,11 @@ import { mustRun } from '../support/process.ts';
 const RAMP_SECONDS = 0.5;
 
 export interface Load {
-  pattern: 'randread' | 'randwrite' | 'read' | 'write';
+  pattern: 'randread' | 'randwrite' | 'randrw' | 'read' | 'write';
   blockSize: number;
   depth: number;
+  /** Requests a second, of reads and of writes; as many as possible by default. */
+  iopsMax?: number;
 }
 
 /**
@@ -26,6 +28,7 @@ export async function runLoad(
     ...[`--bs=${load.blockSize}`, `--iodepth=${load.depth}`, `--size=${size}`],
     ...['--time_based', `--runtime=${seconds}`, `--ramp_time=${RAMP_SECONDS}`, '--randrepeat=0'],
     ...['--norandommap', '--refill_buffers', '--output-format=json'],
+    ...(load.iopsMax === undefined ? [] : [`--rate_iops=${load.iopsMax}`]),
   ]);
   // fio prints warnings before its JSON.
   const [job] = JSON.parse(printed.slice(printed.indexOf('{'))).jobs;

@@ -18,12 +18,15 @@ export interface Contender {
   name: string;
   /** Program and first arguments, before those of qemu-storage-daemon. */
   command: readonly string[];
+  /** Options of `--blockdev` that are its own. */
+  blockdev?: string;
 }
 
 export interface RunningContender {
   uri: string;
   qmp: QmpConnection;
-  /** Largest resident size so far, in bytes. */
+  /** Resident size, in bytes: now, and the largest so far. */
+  memory(): number;
   peakMemory(): number;
   /** Processor seconds so far, of the program and of the kernel on its behalf. */
   cpuSeconds(): number;
@@ -59,6 +62,15 @@ export async function newestQsd(): Promise<Contender> {
   return { name: `qemu-storage-daemon ${newest.version}`, command: [newest.command] };
 }
 
+/** It waits for files in threads unless it is told otherwise. */
+export function withRing(qsd: Contender): Contender {
+  return {
+    name: qsd.name.replace(/(?= [\d.]+$)/, ' with io_uring'),
+    command: qsd.command,
+    blockdev: ',aio=io_uring',
+  };
+}
+
 /** First version number in what `command --version` prints. */
 export async function versionOf(command: string): Promise<string> {
   return /\d+\.\d+(?:\.\d+)?/.exec(await mustRun(command, ['--version']))?.[0] ?? '';
@@ -69,7 +81,7 @@ export async function versionOf(command: string): Promise<string> {
  */
 export async function startContender(
   scope: Scope,
-  { command }: Contender,
+  { command, blockdev = '' }: Contender,
   file: string,
   driver = 'driver=file',
 ): Promise<RunningContender> {
@@ -81,7 +93,7 @@ export async function startContender(
     program!,
     [
       ...first,
-      ...['--blockdev', `${driver},node-name=disk,filename=${file},discard=unmap`],
+      ...['--blockdev', `${driver},node-name=disk,filename=${file},discard=unmap${blockdev}`],
       ...['--nbd-server', `addr.type=unix,addr.path=${socket}`],
       ...['--export', 'type=nbd,id=export0,node-name=disk,name=,writable=on'],
       ...['--chardev', `socket,id=qmp,path=${monitor},server=on,wait=off`],
@@ -96,7 +108,8 @@ export async function startContender(
   return {
     uri: unixUri(socket),
     qmp,
-    peakMemory: () => peakMemoryOf(server.pid),
+    memory: () => memoryOf(server.pid, 'VmRSS'),
+    peakMemory: () => memoryOf(server.pid, 'VmHWM'),
     cpuSeconds: () => cpuSecondsOf(server.pid),
   };
 }
@@ -133,7 +146,7 @@ function cpuSecondsOf(pid: number): number {
   return (Number(user) + Number(system)) / 100;
 }
 
-function peakMemoryOf(pid: number): number {
+function memoryOf(pid: number, field: 'VmRSS' | 'VmHWM'): number {
   const status = readFileSync(`/proc/${pid}/status`, 'utf8');
-  return Number(/VmHWM:\s+(\d+) kB/.exec(status)?.[1] ?? 0) * 1024;
+  return Number(new RegExp(`${field}:\\s+(\\d+) kB`).exec(status)?.[1] ?? 0) * 1024;
 }

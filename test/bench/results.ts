@@ -1,5 +1,5 @@
 /** From single figures to rows: medians, and the ratio in which above 1 is better for us. */
-import type { Measurement, Unit, Workload } from './workloads.ts';
+import type { Measurement, Unit, Workload } from './workload.ts';
 
 export interface Pair {
   ours: Measurement;
@@ -22,7 +22,7 @@ export interface Row {
   theirCpu: number | undefined;
 }
 
-const MEMORY_MIB_MAX = 160;
+export const MEMORY_MIB_MAX = 160;
 
 export function makeRow(workload: Workload, peer: string, pairs: readonly Pair[]): Row {
   const ratios = pairs.map(({ ours, theirs }) =>

@@ -4,49 +4,22 @@
  */
 import { mustRun, type Scope } from '../support/process.ts';
 import { type Load, runLoad } from './fio.ts';
-import { GiB, type Images, MiB, SPARSE_DATA_BYTES } from './images.ts';
+import { GiB, MiB, SPARSE_DATA_BYTES } from './images.ts';
 import { onlySend } from './limit.ts';
-import { longestWait } from './longest-wait.ts';
 import { type CopyMode, compare, Mirror } from './mirror.ts';
-import { type Contender, type RunningContender, startContender, startNbdkit } from './peers.ts';
-import { STORAGES, type Storage } from './storage.ts';
+import { type Contender, socketOf, startContender, startNbdkit } from './peers.ts';
+import { STORAGES } from './storage.ts';
 import { CountingTarget, farTarget, memoryTarget } from './target.ts';
-
-const LOAD_DISK_BYTES = GiB;
-
-/** Times, and bytes sent for each byte written: less is better. Requests a second: more is. */
-export type Unit = 's' | 'ms' | 'B/B' | 'IOPS';
-
-export interface Measurement {
-  value: number;
-  /** Bytes; absent for peers that have no say in it. */
-  peakMemory?: number;
-  /** Processor seconds for each GiB mirrored, or for a million requests. */
-  cpu?: number;
-}
-
-export interface Side {
-  name: string;
-  measure(scope: Scope): Promise<Measurement>;
-}
-
-export interface Workload {
-  name: string;
-  unit: Unit;
-  /** Ours. */
-  ours: Side;
-  peers: Side[];
-}
-
-export interface Setting {
-  images: Images;
-  ours: Contender;
-  qsd: Contender;
-  /** Versions of the others, by program; absent when the program is. */
-  others: ReadonlyMap<string, string>;
-  /** How long each load runs. */
-  seconds: number;
-}
+import { loopDelay, uncached, waitOfAnother } from './uncached.ts';
+import {
+  describeLoad,
+  LIMIT,
+  LOAD_DISK_BYTES,
+  type Setting,
+  type Side,
+  underLoad,
+  type Workload,
+} from './workload.ts';
 
 export function allWorkloads(setting: Setting): Workload[] {
   const { images } = setting;
@@ -58,14 +31,15 @@ export function allWorkloads(setting: Setting): Workload[] {
       onlySending(random),
     ]),
     copy(setting, { name: 'copy, 2 GiB of random data', ...random }),
-    ...[64, 1024].map((size) =>
-      fullMirror(setting, {
+    ...[64, 1024].map((size) => {
+      const sparse = {
         name: `full mirror, sparse ${size === 64 ? '64 GiB' : '1 TiB'} with 112 MiB of data`,
         size: size * GiB,
         dataBytes: SPARSE_DATA_BYTES,
-        image: (bytes) => images.sparse(bytes),
-      }),
-    ),
+        image: (bytes: number) => images.sparse(bytes),
+      };
+      return and(fullMirror(setting, sparse), [onlySending(sparse)]);
+    }),
     untilReady(setting, {
       name: 'mirror of 4096 small runs, target with 5 ms of delay',
       size: GiB,
@@ -91,12 +65,10 @@ export function allWorkloads(setting: Setting): Workload[] {
     ...STORAGES.flatMap((storage) => [
       ...[SMALL_READS, SMALL_WRITES].map((load) => uncached(setting, storage, load)),
       waitOfAnother(setting, storage, SMALL_READS),
+      loopDelay(setting, storage, SMALL_READS),
     ]),
   ];
 }
-
-/** Begins the names of peers that do less than the work: nobody can be much faster. */
-export const LIMIT = 'limit: ';
 
 function and(workload: Workload, peers: readonly Side[]): Workload {
   return { ...workload, peers: [...workload.peers, ...peers] };
@@ -149,12 +121,13 @@ function untilReady(setting: Setting, { name, size, dataBytes, image, target }: 
       return { value, cpu, peakMemory: server.peakMemory() };
     },
   });
-  return { name, unit: 's', ours: side(setting.ours), peers: [side(setting.qsd)] };
+  const peers = [setting.qsd, setting.qsdWithRing].map(side);
+  return { name, unit: 's', ours: side(setting.ours), peers };
 }
 
 function fullMirror(setting: Setting, job: Omit<Job, 'target'>): Workload {
   const mirror = untilReady(setting, { ...job, target: memoryTarget });
-  return { ...mirror, peers: [...mirror.peers, ...nbdcopies(setting, job)] };
+  return and(mirror, nbdcopies(setting, job));
 }
 
 /** How long the target takes for the data of a job when nobody has to read it. */
@@ -254,54 +227,6 @@ function plainExport(setting: Setting, load: Load): Workload {
   };
 }
 
-function uncached(setting: Setting, storage: Storage, load: Load): Workload {
-  const side = (contender: Contender): Side => ({
-    name: contender.name,
-    async measure(scope) {
-      const { file, server } = await startUncached(scope, setting, storage, contender);
-      const { value, cpu } = await underLoad(server, load, setting.seconds);
-      await compare(file, server.uri);
-      return { value, cpu, peakMemory: server.peakMemory() };
-    },
-  });
-  return {
-    name: `${storage.name}, ${describeLoad(load)}`,
-    unit: 'IOPS',
-    ours: side(setting.ours),
-    peers: [side(setting.qsd)],
-  };
-}
-
-/** Whether those who wait for the disk make others wait. */
-function waitOfAnother(setting: Setting, storage: Storage, load: Load): Workload {
-  const side = (contender: Contender): Side => ({
-    name: contender.name,
-    async measure(scope) {
-      const { server } = await startUncached(scope, setting, storage, contender);
-      const end = LOAD_DISK_BYTES - MiB;
-      const running = runLoad(server.uri, load, end, setting.seconds);
-      const value = await longestWait(server.uri, end, running);
-      return { value, peakMemory: server.peakMemory() };
-    },
-  });
-  return {
-    name: `${storage.name}, ${describeLoad(load)}: longest wait of another client`,
-    unit: 'ms',
-    ours: side(setting.ours),
-    peers: [side(setting.qsd)],
-  };
-}
-
-async function startUncached(
-  scope: Scope,
-  { images }: Setting,
-  { driver, prepare }: Storage,
-  contender: Contender,
-) {
-  const file = await prepare(scope, await images.randomByPage(LOAD_DISK_BYTES));
-  return { file, server: await startContender(scope, contender, file, driver) };
-}
-
 function exportWithMirror(setting: Setting, load: Load, mode: CopyMode): Workload {
   const side = (contender: Contender): Side => ({
     name: contender.name,
@@ -317,20 +242,25 @@ function exportWithMirror(setting: Setting, load: Load, mode: CopyMode): Workloa
   });
   // What the mirror costs those who write: the same disk without one.
   const alone = plainExport(setting, load).ours;
+  // What nobody can beat by much who sends each write on before it answers.
+  const relay: Side = {
+    name: `${LIMIT}relay in C without a source`,
+    async measure(scope) {
+      const target = await memoryTarget(scope, LOAD_DISK_BYTES);
+      const uri = await startNbdkit(scope, ['nbd', `socket=${socketOf(target)}`]);
+      return { value: (await runLoad(uri, load, LOAD_DISK_BYTES, setting.seconds)).iops };
+    },
+  };
   return {
     name: `${mode} mirror, ${describeLoad(load)}`,
     unit: 'IOPS',
     ours: side(setting.ours),
-    peers: [side(setting.qsd), { ...alone, name: 'our own export without it' }],
+    peers: [
+      side(setting.qsd),
+      { ...alone, name: 'our own export without it' },
+      ...(mode === 'write-blocking' ? [relay] : []),
+    ],
   };
-}
-
-/** Requests a second, and processor seconds for a million of them. */
-async function underLoad(server: RunningContender, load: Load, seconds: number) {
-  const before = server.cpuSeconds();
-  const { iops, requests } = await runLoad(server.uri, load, LOAD_DISK_BYTES, seconds);
-  const cpu = (server.cpuSeconds() - before) / (requests / 1e6);
-  return { value: iops, cpu, writtenBytes: requests * load.blockSize };
 }
 
 /** A workload of its own: a target that counts is slower. */
@@ -356,16 +286,4 @@ function bytesSent(setting: Setting, load: Load): Workload {
     ours: side(setting.ours),
     peers: [side(setting.qsd)],
   };
-}
-
-const PATTERNS = {
-  randread: 'random reads',
-  randwrite: 'random writes',
-  read: 'reads',
-  write: 'writes',
-} as const;
-
-function describeLoad({ pattern, blockSize, depth }: Load): string {
-  const size = blockSize >= MiB ? `${blockSize / MiB} MiB` : `${blockSize / 1024} KiB`;
-  return `${size} ${PATTERNS[pattern]}, depth ${depth}`;
 }

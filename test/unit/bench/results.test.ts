@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { formatTable, makeRow, median, shortcomings } from '../../bench/results.ts';
-import type { Workload } from '../../bench/workloads.ts';
+import type { Workload } from '../../bench/workload.ts';
 
 const MiB = 1024 * 1024;
 

@@ -58,6 +58,20 @@ describe('the window of copies', () => {
     expect(window.bytes).toBe(64 * MiB);
   });
 
+  it('stays small on a short link whose answers come together', () => {
+    for (let at = 0; at < 100; at++) {
+      const sent: number[] = [];
+      while ((sent.length + 1) * MiB <= window.bytes) {
+        sent.push(window.sent(MiB));
+        clock.advance(0.1);
+      }
+      clock.advance(1);
+      for (const sentAt of sent) window.taken(MiB, sentAt);
+      expect(window.bytes).toBe(8 * MiB);
+      clock.advance(10);
+    }
+  });
+
   it('does not open for a source that has no more to send', () => {
     for (let at = 0; at < 100; at++) {
       const sent = [window.sent(MiB), window.sent(MiB)];

@@ -1,0 +1,60 @@
+/**
+ * Memory over time: one server under an hour of reads and writes, while one mirror after the other
+ * is made, followed and compared. What it holds at the end is what it held at the beginning.
+ */
+import type { Scope } from '../support/process.ts';
+import { runLoad } from './fio.ts';
+import { type Images, MiB } from './images.ts';
+import { type CopyMode, Mirror } from './mirror.ts';
+import { type Contender, startContender } from './peers.ts';
+import { MEMORY_MIB_MAX, median } from './results.ts';
+import { memoryTarget } from './target.ts';
+
+const DISK_BYTES = 512 * MiB;
+const LOAD = { pattern: 'randrw', blockSize: 4096, depth: 8, iopsMax: 2000 } as const;
+/** A mirror is attached for so long, then for as long there is none. */
+const PHASE_SECONDS = 10;
+/** At the end it may hold so much more than at the beginning. */
+const GROWTH_MIB_MAX = 8;
+
+/** Resident memory when a mirror had gone, in MiB, one sample each; throws when a mirror fails. */
+export async function soak(
+  scope: Scope,
+  contender: Contender,
+  images: Images,
+  minutes: number,
+  onSample: (elapsedSeconds: number, mebibytes: number) => void,
+): Promise<{ samples: number[]; peakMiB: number }> {
+  const file = await images.randomByPage(DISK_BYTES);
+  const server = await startContender(scope, contender, file);
+  const samples: number[] = [];
+  const modes: CopyMode[] = ['background', 'write-blocking'];
+  for (const start = performance.now(); secondsSince(start) < minutes * 60; ) {
+    const mode = modes[samples.length % 2]!;
+    const mirror = await Mirror.prepare(server, file, await memoryTarget(scope, DISK_BYTES));
+    const load = runLoad(server.uri, LOAD, DISK_BYTES, PHASE_SECONDS);
+    await Promise.all([mirror.untilReady(mode), load]);
+    await mirror.finish();
+    await runLoad(server.uri, LOAD, DISK_BYTES, PHASE_SECONDS);
+    samples.push(server.memory() / MiB);
+    onSample(secondsSince(start), samples.at(-1)!);
+  }
+  return { samples, peakMiB: server.peakMemory() / MiB };
+}
+
+/** What is wrong with the figures, if anything: by the medians of the first and the last tenth. */
+export function growth(samples: readonly number[], peakMiB: number): string[] {
+  const tenth = Math.max(1, Math.floor(samples.length / 10));
+  // The first of all has yet to compile its code and fill its pools.
+  const first = median(samples.slice(1, 1 + tenth));
+  const last = median(samples.slice(-tenth));
+  const figures = `${first.toFixed(0)} MiB at the beginning, ${last.toFixed(0)} MiB at the end`;
+  return [
+    ...(last > first + GROWTH_MIB_MAX ? [`memory grew: ${figures}`] : []),
+    ...(peakMiB > MEMORY_MIB_MAX ? [`${peakMiB.toFixed(0)} MiB of memory at most`] : []),
+  ];
+}
+
+function secondsSince(start: number): number {
+  return (performance.now() - start) / 1000;
+}

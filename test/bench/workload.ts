@@ -1,0 +1,68 @@
+/** What a workload is, and what several of them need. */
+import type { Scope } from '../support/process.ts';
+import { type Load, runLoad } from './fio.ts';
+import { GiB, type Images, MiB } from './images.ts';
+import type { Contender, RunningContender } from './peers.ts';
+
+/** Disks that load runs against. */
+export const LOAD_DISK_BYTES = GiB;
+
+/** Times, and bytes sent for each byte written: less is better. Requests a second: more is. */
+export type Unit = 's' | 'ms' | 'B/B' | 'IOPS';
+
+export interface Measurement {
+  value: number;
+  /** Bytes; absent for peers that have no say in it. */
+  peakMemory?: number;
+  /** Processor seconds for each GiB mirrored, or for a million requests. */
+  cpu?: number;
+}
+
+export interface Side {
+  name: string;
+  measure(scope: Scope): Promise<Measurement>;
+}
+
+export interface Workload {
+  name: string;
+  unit: Unit;
+  /** Ours. */
+  ours: Side;
+  peers: Side[];
+}
+
+export interface Setting {
+  images: Images;
+  ours: Contender;
+  qsd: Contender;
+  /** The same, with the kernel's io_uring instead of threads. */
+  qsdWithRing: Contender;
+  /** Versions of the others, by program; absent when the program is. */
+  others: ReadonlyMap<string, string>;
+  /** How long each load runs. */
+  seconds: number;
+}
+
+/** Begins the names of peers that do less than the work: nobody can be much faster. */
+export const LIMIT = 'limit: ';
+
+/** Requests a second, and processor seconds for a million of them. */
+export async function underLoad(server: RunningContender, load: Load, seconds: number) {
+  const before = server.cpuSeconds();
+  const { iops, requests } = await runLoad(server.uri, load, LOAD_DISK_BYTES, seconds);
+  const cpu = (server.cpuSeconds() - before) / (requests / 1e6);
+  return { value: iops, cpu, writtenBytes: requests * load.blockSize };
+}
+
+const PATTERNS = {
+  randread: 'random reads',
+  randrw: 'random reads and writes',
+  randwrite: 'random writes',
+  read: 'reads',
+  write: 'writes',
+} as const;
+
+export function describeLoad({ pattern, blockSize, depth }: Load): string {
+  const size = blockSize >= MiB ? `${blockSize / MiB} MiB` : `${blockSize / 1024} KiB`;
+  return `${size} ${PATTERNS[pattern]}, depth ${depth}`;
+}
