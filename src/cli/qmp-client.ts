@@ -3,7 +3,6 @@ import { dial } from '../net/dial.ts';
 import type { Endpoint } from '../net/endpoint.ts';
 import { readTokenFile } from '../net/token-file.ts';
 import type { WebSocketConnection } from '../net/web-socket.ts';
-import { dialWebSocket } from '../net/web-socket-dial.ts';
 import type { Clock } from '../util/clock.ts';
 import { RefusedError, UsageError } from '../util/errors.ts';
 import { QMP_MESSAGE_BYTES_MAX } from '../util/limits.ts';
@@ -149,10 +148,11 @@ export class QmpClient {
   }
 }
 
-function connect(endpoint: Endpoint, clock: Clock, token?: string): Promise<Transport> {
+async function connect(endpoint: Endpoint, clock: Clock, token?: string): Promise<Transport> {
   const options = { clock, timeoutMs: DIAL_TIMEOUT_MS };
   if (!endpoint.webSocket) return dial(endpoint.address, options);
   const messageBytesMax = QMP_MESSAGE_BYTES_MAX;
+  const { dialWebSocket } = await import('../net/web-socket-dial.ts');
   return dialWebSocket(endpoint.address, { ...options, messageBytesMax, token });
 }
 

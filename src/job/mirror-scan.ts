@@ -1,5 +1,5 @@
 import type { DirtyMap } from '../bitmap/dirty-map.ts';
-import type { BlockNode } from '../block/node.ts';
+import { type BlockNode, type DiskRange, pieces } from '../block/node.ts';
 import { BlockError } from '../util/errors.ts';
 
 /**
@@ -9,6 +9,8 @@ import { BlockError } from '../util/errors.ts';
 export type SyncMode = 'full' | 'top' | 'none';
 
 const EXTENTS_MAX = 1024;
+/** Questions to a target on their way: a server far away tells of 2 GiB with each answer. */
+const QUESTIONS_MAX = 16;
 
 /**
  * Marks what `sync` asks for. A full mirror to a target that is all zero needs only what the source
@@ -47,10 +49,17 @@ export async function markInitial(options: {
  */
 async function isAllZero(target: BlockNode, pausePoint: () => Promise<boolean>): Promise<boolean> {
   try {
+    // As far as the first answer reaches, the others will.
+    let stride = target.size;
     for (let at = 0; at < target.size && (await pausePoint()); ) {
-      for (const extent of await target.blockStatus(at, target.size - at, EXTENTS_MAX)) {
-        if (!extent.zero) return false;
-        at = extent.offset + extent.length;
+      const ranges = [...pieces(at, Math.min(QUESTIONS_MAX * stride, target.size - at), stride)];
+      const answers = await Promise.all(ranges.map((range) => zeroBytes(target, range)));
+      for (const [index, zeroes] of answers.entries()) {
+        if (zeroes === 0) return false;
+        at += zeroes;
+        if (zeroes === ranges[index]!.length) continue;
+        stride = ranges.length === 1 ? zeroes : target.size;
+        break;
       }
     }
     return true;
@@ -58,4 +67,12 @@ async function isAllZero(target: BlockNode, pausePoint: () => Promise<boolean>):
     if (error instanceof BlockError) return false;
     throw error;
   }
+}
+
+/** How much of the range is said to be zero, from its beginning on. */
+async function zeroBytes(target: BlockNode, { offset, length }: DiskRange): Promise<number> {
+  const extents = await target.blockStatus(offset, length, EXTENTS_MAX);
+  const data = extents.find(({ zero }) => !zero);
+  const last = extents.at(-1)!;
+  return (data?.offset ?? last.offset + last.length) - offset;
 }
