@@ -29,17 +29,18 @@ export class DirectDisk extends FileDisk implements BlockwiseDisk {
     return this.syscalls.alignedBuffer(bytes, MEMORY_ALIGNMENT);
   }
 
-  override async read(offset: number, buffer: Buffer): Promise<void> {
+  override read(offset: number, buffer: Buffer): Promise<void> {
     if (this.#isAligned(buffer)) return this.syscalls.read(this.fd, buffer, offset);
-    await this.#inPieces(offset, buffer, async (at, part, own) => {
-      await this.syscalls.read(this.fd, own, at);
-      own.copy(part);
-    });
+    return this.#inPieces(offset, buffer, (at, part, own) =>
+      this.syscalls.read(this.fd, own, at).then(() => {
+        own.copy(part);
+      }),
+    );
   }
 
-  override async write(offset: number, data: Buffer, flags: number): Promise<void> {
+  override write(offset: number, data: Buffer, flags: number): Promise<void> {
     if (this.#isAligned(data)) return this.#write(offset, data, flags);
-    await this.#inPieces(offset, data, (at, part, own) => {
+    return this.#inPieces(offset, data, (at, part, own) => {
       part.copy(own);
       return this.#write(at, own, flags);
     });
@@ -55,20 +56,27 @@ export class DirectDisk extends FileDisk implements BlockwiseDisk {
   }
 
   /** Lends aligned memory (`own`) of equal length for each part of `buffer`. */
-  async #inPieces(
-    offset: number,
-    buffer: Buffer,
-    action: (at: number, part: Buffer, own: Buffer) => Promise<void>,
-  ): Promise<void> {
+  #inPieces(offset: number, buffer: Buffer, action: PieceAction): Promise<void> {
+    if (buffer.length <= PIECE_BYTES) return this.#lending(offset, buffer, action);
+    return this.#oneByOne(offset, buffer, action);
+  }
+
+  async #oneByOne(offset: number, buffer: Buffer, action: PieceAction): Promise<void> {
     for (const { offset: start, length } of pieces(0, buffer.length, PIECE_BYTES)) {
-      const lent = this.#buffers.take(length);
-      const part = buffer.subarray(start, start + length);
-      await action(offset + start, part, lent.subarray(0, length)).finally(() =>
-        this.#buffers.give(lent),
-      );
+      await this.#lending(offset + start, buffer.subarray(start, start + length), action);
     }
   }
+
+  #lending(at: number, part: Buffer, action: PieceAction): Promise<void> {
+    const lent = this.#buffers.take(part.length);
+    const giveBack = () => this.#buffers.give(lent);
+    const done = action(at, part, lent.subarray(0, part.length));
+    done.then(giveBack, giveBack);
+    return done;
+  }
 }
+
+type PieceAction = (at: number, part: Buffer, own: Buffer) => Promise<void>;
 
 /** The smallest block that direct reads of this file take, found by trying; up to a page. */
 export function probeDirectBlock(syscalls: Syscalls, fd: number): number {

@@ -18,6 +18,8 @@ const IORING_ENTER_GETEVENTS = 1 << 0;
 const IORING_ENTER_EXT_ARG = 1 << 3;
 const IORING_OP_READ = 22;
 const IORING_OP_WRITE = 23;
+/** Ends are noted when this thread is in the kernel anyway: no interrupts (Linux 5.19). */
+const IORING_SETUP_COOP_TASKRUN = 1 << 8;
 /** SINGLE_MMAP, NODROP, EXT_ARG, NATIVE_WORKERS: all of it is there since Linux 5.12. */
 const FEATURES = (1 << 0) | (1 << 1) | (1 << 8) | (1 << 9);
 const OFFSET_OF_RINGS = 0;
@@ -26,12 +28,13 @@ const PROT_READ_WRITE = 0x3;
 const MAP_SHARED_POPULATE = 0x8001;
 /** `struct io_uring_params`, in words of 32 bits, with the two rings' layouts in it. */
 const PARAMS_WORDS = 30;
+const PARAMS_FLAGS = 2;
 const SUBMISSION_LAYOUT = 10;
 const COMPLETION_LAYOUT = 20;
 /** `struct io_uring_sqe` and `struct io_uring_cqe`. */
 const ENTRY_WORDS = 16;
 const END_WORDS = 4;
-const { EAGAIN, EINTR, ENOSPC, ENOSYS, ETIME } = constants.errno;
+const { EAGAIN, EINTR, EINVAL, ENOSPC, ENOSYS, ETIME } = constants.errno;
 
 /**
  * A wait is over when a quarter of what is in flight has ended, or after this time: to wake up for
@@ -82,7 +85,12 @@ export class IoRing {
         'void *signals, size_t bytes)',
     );
     const params = new Uint32Array(new ArrayBuffer(4 * PARAMS_WORDS));
-    const fd: number = setup(SYS_IO_URING_SETUP, IO_RING_ENTRIES, params);
+    params[PARAMS_FLAGS] = IORING_SETUP_COOP_TASKRUN;
+    let fd: number = setup(SYS_IO_URING_SETUP, IO_RING_ENTRIES, params);
+    if (fd < 0 && koffi.errno() === EINVAL) {
+      params.fill(0);
+      fd = setup(SYS_IO_URING_SETUP, IO_RING_ENTRIES, params);
+    }
     if (fd < 0) throw systemError('io_uring_setup', koffi.errno());
     const [entries = 0, ends = 0, , , , features = 0] = params;
     if ((features & FEATURES) !== FEATURES) throw systemError('io_uring_setup', ENOSYS);

@@ -4,7 +4,8 @@
 import { mustRun } from '../support/process.ts';
 import { type RunningContender, socketOf } from './peers.ts';
 
-const JOB = 'mirror0';
+/** Events of earlier mirrors are remembered: each has a name of its own. */
+let mirrors = 0;
 
 export type CopyMode = 'background' | 'write-blocking';
 
@@ -12,6 +13,7 @@ export class Mirror {
   readonly #server: RunningContender;
   readonly #source: string;
   readonly #target: string;
+  readonly #job = `mirror${mirrors++}`;
 
   private constructor(server: RunningContender, source: string, target: string) {
     this.#server = server;
@@ -35,13 +37,13 @@ export class Mirror {
     const { qmp } = this.#server;
     const start = performance.now();
     await qmp.execute('blockdev-mirror', {
-      'job-id': JOB,
+      'job-id': this.#job,
       device: 'disk',
       target: 'target',
       sync: 'full',
       'copy-mode': copyMode,
     });
-    await Promise.race([qmp.event('BLOCK_JOB_READY', { device: JOB }), this.#failed()]);
+    await Promise.race([qmp.event('BLOCK_JOB_READY', { device: this.#job }), this.#failed()]);
     return (performance.now() - start) / 1000;
   }
 
@@ -51,15 +53,16 @@ export class Mirror {
    */
   async finish(): Promise<void> {
     const { qmp } = this.#server;
-    await qmp.execute('block-job-cancel', { device: JOB });
-    const { data } = await qmp.event('BLOCK_JOB_COMPLETED', { device: JOB });
+    await qmp.execute('block-job-cancel', { device: this.#job });
+    const { data } = await qmp.event('BLOCK_JOB_COMPLETED', { device: this.#job });
     if (data['error'] !== undefined) throw new Error(`the mirror failed: ${data['error']}`);
     await compare(this.#source, this.#target);
     await qmp.execute('blockdev-del', { 'node-name': 'target' });
   }
 
   async #failed(): Promise<never> {
-    const { data } = await this.#server.qmp.event('BLOCK_JOB_COMPLETED', { device: JOB });
+    const device = this.#job;
+    const { data } = await this.#server.qmp.event('BLOCK_JOB_COMPLETED', { device });
     throw new Error(`the mirror ended early: ${JSON.stringify(data)}`);
   }
 }

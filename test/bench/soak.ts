@@ -2,7 +2,7 @@
  * Memory over time: one server under an hour of reads and writes, while one mirror after the other
  * is made, followed and compared. What it holds at the end is what it held at the beginning.
  */
-import type { Scope } from '../support/process.ts';
+import { Scope } from '../support/process.ts';
 import { runLoad } from './fio.ts';
 import { type Images, MiB } from './images.ts';
 import { type CopyMode, Mirror } from './mirror.ts';
@@ -31,10 +31,15 @@ export async function soak(
   const modes: CopyMode[] = ['background', 'write-blocking'];
   for (const start = performance.now(); secondsSince(start) < minutes * 60; ) {
     const mode = modes[samples.length % 2]!;
-    const mirror = await Mirror.prepare(server, file, await memoryTarget(scope, DISK_BYTES));
-    const load = runLoad(server.uri, LOAD, DISK_BYTES, PHASE_SECONDS);
-    await Promise.all([mirror.untilReady(mode), load]);
-    await mirror.finish();
+    const cycle = new Scope();
+    try {
+      const mirror = await Mirror.prepare(server, file, await memoryTarget(cycle, DISK_BYTES));
+      const load = runLoad(server.uri, LOAD, DISK_BYTES, PHASE_SECONDS);
+      await Promise.all([mirror.untilReady(mode), load]);
+      await mirror.finish();
+    } finally {
+      await cycle.close();
+    }
     await runLoad(server.uri, LOAD, DISK_BYTES, PHASE_SECONDS);
     samples.push(server.memory() / MiB);
     onSample(secondsSince(start), samples.at(-1)!);
