@@ -171,24 +171,33 @@ export class IoRing {
   #submit(): void {
     while (this.#unsubmitted > 0) {
       const taken = this.#submitCall(this.#unsubmitted);
-      if (taken >= 0) this.#unsubmitted -= taken;
-      else assertPassing('io_uring_enter', koffi.errno());
+      if (taken >= 0) {
+        this.#unsubmitted -= taken;
+        continue;
+      }
+      assertPassing('io_uring_enter', koffi.errno());
+      // Out of memory: what ends makes room.
+      if (this.#inKernel > 0) break;
     }
     this.#wait();
   }
 
+  /** Transfers that the kernel knows of. */
+  get #inKernel(): number {
+    return IO_RING_ENTRIES - this.#free.length - this.#unsubmitted;
+  }
+
   /** One wait at a time, and none while nothing is in flight: it would keep the process alive. */
   #wait(): void {
-    const inFlight = IO_RING_ENTRIES - this.#free.length;
-    if (this.#isWaiting || inFlight === 0) return;
+    if (this.#isWaiting || this.#inKernel === 0) return;
     this.#isWaiting = true;
-    const ends = Math.max(1, Math.floor(inFlight / TOGETHER_PART));
+    const ends = Math.max(1, Math.floor(this.#inKernel / TOGETHER_PART));
     this.#waitCall(ends, (failure, result) => {
       if (failure !== null) throw failure;
       if (result < 0) assertPassing('io_uring_enter', koffi.errno());
       this.#isWaiting = false;
       this.#takeEnds();
-      this.#wait();
+      this.#submit();
     });
   }
 

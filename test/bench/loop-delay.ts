@@ -27,8 +27,9 @@ export class LoopDelay {
     return { name, command: [...watched, ...program] };
   }
 
-  /** For `longestSince`. */
-  beginning(): number {
+  /** For `longestSince`; what the program did to start is told by then. */
+  async beginning(): Promise<number> {
+    await pause(2 * LINE_MS);
     return this.#lines().length;
   }
 

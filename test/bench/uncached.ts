@@ -65,7 +65,7 @@ export function loopDelay(setting: Setting, storage: Storage, load: Load): Workl
     async measure(scope) {
       const delay = await LoopDelay.prepare(scope);
       const { server } = await startUncached(scope, setting, storage, delay.watch(setting.ours));
-      const before = delay.beginning();
+      const before = await delay.beginning();
       await runLoad(server.uri, load, LOAD_DISK_BYTES, setting.seconds);
       return { value: await delay.longestSince(before), peakMemory: server.peakMemory() };
     },
