@@ -1,3 +1,4 @@
+import fs from 'node:fs';
 import { constants } from 'node:os';
 import koffi, { type LibraryHandle } from 'koffi';
 import { IO_RING_ENTRIES } from '../util/limits.ts';
@@ -26,6 +27,8 @@ const OFFSET_OF_RINGS = 0;
 const OFFSET_OF_ENTRIES = 0x1000_0000;
 const PROT_READ_WRITE = 0x3;
 const MAP_SHARED_POPULATE = 0x8001;
+/** All bits set. */
+const MAP_FAILED = 2n ** 64n - 1n;
 /** `struct io_uring_params`, in words of 32 bits, with the two rings' layouts in it. */
 const PARAMS_WORDS = 30;
 const PARAMS_FLAGS = 2;
@@ -93,7 +96,10 @@ export class IoRing {
     }
     if (fd < 0) throw systemError('io_uring_setup', koffi.errno());
     const [entries = 0, ends = 0, , , , features = 0] = params;
-    if ((features & FEATURES) !== FEATURES) throw systemError('io_uring_setup', ENOSYS);
+    if ((features & FEATURES) !== FEATURES) {
+      fs.closeSync(fd);
+      throw systemError('io_uring_setup', ENOSYS);
+    }
     const [, tail = 0, mask = 0, , , , array = 0] = params.subarray(SUBMISSION_LAYOUT);
     const [endHead = 0, endTail = 0, endMask = 0, , , endsAt = 0] =
       params.subarray(COMPLETION_LAYOUT);
@@ -237,8 +243,13 @@ function mapper(libc: LibraryHandle, fd: number): (bytes: number, offset: number
   const mmap = libc.func(
     'void *mmap(void *where, size_t bytes, int protection, int flags, int fd, int64_t offset)',
   );
-  return (bytes, offset) =>
-    koffi.view(mmap(null, bytes, PROT_READ_WRITE, MAP_SHARED_POPULATE, fd, offset), bytes);
+  return (bytes, offset) => {
+    const at: bigint = mmap(null, bytes, PROT_READ_WRITE, MAP_SHARED_POPULATE, fd, offset);
+    if (at !== MAP_FAILED) return koffi.view(at, bytes);
+    const errno = koffi.errno();
+    fs.closeSync(fd);
+    throw systemError('mmap', errno);
+  };
 }
 
 /**

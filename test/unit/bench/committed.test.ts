@@ -38,9 +38,9 @@ describe('the committed table', () => {
 
   it('is what the benchmark prints', () => {
     const rows = [row('a', 'x 1.0', 1.234), row('a', 'y', 2), row('b', 'y', 0.5)];
-    expect([...readTable(formatMarkdown(rows)).entries()].map(([key, map]) => [key, [...map]]))
-      // biome-ignore format: a line a workload
-      .toEqual([
+    expect(
+      [...readTable(formatMarkdown(rows)).entries()].map(([key, map]) => [key, [...map]]),
+    ).toEqual([
       [
         'a',
         [
