@@ -2,27 +2,25 @@ import fs from 'node:fs';
 import { constants } from 'node:os';
 import koffi, { type LibraryHandle } from 'koffi';
 import { IO_RING_ENTRIES } from '../util/limits.ts';
+import { RingBell, type RingEntry } from './ring-bell.ts';
 import { hasShrunk, systemError } from './system-error.ts';
 
 /**
  * Reads and writes that wait for a disk, by Linux's io_uring (io_uring(7)): what is asked for in
  * one turn of the event loop begins with one system call, and what has ended meanwhile is told
- * together. A thread of libuv's pool waits for the next end while there is one to come. With the
- * pool alone each takes a wake-up there and one back: 4 KiB reads of a cold file, depth 16, cost
- * 34 us of processor time that way and 16 this way.
+ * together. In libuv's pool each takes a wake-up there and one back: 4 KiB reads of a cold file,
+ * depth 16, cost 34 us of processor time that way and 16 this way. `RingBell` says when to look.
  *
  * The kernel works on the memory of buffers behind our back: each is kept until its transfer ends.
  */
 const SYS_IO_URING_SETUP = 425;
 const SYS_IO_URING_ENTER = 426;
-const IORING_ENTER_GETEVENTS = 1 << 0;
-const IORING_ENTER_EXT_ARG = 1 << 3;
 const IORING_OP_READ = 22;
 const IORING_OP_WRITE = 23;
 /** Ends are noted when this thread is in the kernel anyway: no interrupts (Linux 5.19). */
 const IORING_SETUP_COOP_TASKRUN = 1 << 8;
-/** SINGLE_MMAP, NODROP, EXT_ARG, NATIVE_WORKERS: all of it is there since Linux 5.12. */
-const FEATURES = (1 << 0) | (1 << 1) | (1 << 8) | (1 << 9);
+/** SINGLE_MMAP, NODROP, NATIVE_WORKERS, CQE_SKIP: all of it is there since Linux 5.17. */
+const FEATURES = (1 << 0) | (1 << 1) | (1 << 9) | (1 << 11);
 const OFFSET_OF_RINGS = 0;
 const OFFSET_OF_ENTRIES = 0x1000_0000;
 const PROT_READ_WRITE = 0x3;
@@ -37,14 +35,24 @@ const COMPLETION_LAYOUT = 20;
 /** `struct io_uring_sqe` and `struct io_uring_cqe`. */
 const ENTRY_WORDS = 16;
 const END_WORDS = 4;
-const { EAGAIN, EINTR, EINVAL, ENOSPC, ENOSYS, ETIME } = constants.errno;
+const { EAGAIN, EINTR, EINVAL, ENOSPC, ENOSYS } = constants.errno;
 
-/**
- * A wait is over when a quarter of what is in flight has ended, or after this time: to wake up for
- * each would cost a busy machine more than the moment that some wait for others.
- */
+/** The bell rings when so small a part of what is in flight has ended, or when time is up. */
 const TOGETHER_PART = 4;
-const TOGETHER_NS = 100_000;
+/** Two entries are the bell's. */
+const TRANSFERS_MAX = IO_RING_ENTRIES - 2;
+/** What the kernel knows both by. */
+const BELL_NUMBER = TRANSFERS_MAX;
+
+/** Where things are in the memory shared with the kernel, in words of 32 bits. */
+interface Layout {
+  readonly head: number;
+  readonly tail: number;
+  readonly array: number;
+  readonly endHead: number;
+  readonly endTail: number;
+  readonly ends: number;
+}
 
 interface Transfer {
   readonly operation: number;
@@ -59,15 +67,12 @@ interface Transfer {
 export class IoRing {
   readonly #address: (buffer: Buffer) => number;
   readonly #submitCall: (entries: number) => number;
-  readonly #waitCall: (
-    ends: number,
-    onOver: (failure: Error | null, result: number) => void,
-  ) => void;
+  readonly #bell: RingBell;
   /** Shared with the kernel: heads and tails by `Atomics`, entries as they are. */
   readonly #rings: Int32Array;
   readonly #entries: Uint32Array;
   /** Where things are in `#rings`, in words. */
-  readonly #at: { tail: number; array: number; endHead: number; endTail: number; ends: number };
+  readonly #at: Layout;
   readonly #mask: number;
   readonly #endMask: number;
 
@@ -76,8 +81,10 @@ export class IoRing {
   readonly #free: number[] = [];
   /** Wait for a number, first come first served. */
   readonly #queue: Transfer[] = [];
-  #unsubmitted = 0;
-  #isWaiting = false;
+  #isSubmitDue = false;
+  #isBellSet = false;
+  /** The tail of the ring when the bell was in it. */
+  #bellTail = 0;
 
   /** `address` is where a buffer's memory lies. Throws where the kernel has no such ring for us. */
   constructor(libc: LibraryHandle, address: (buffer: Buffer) => number) {
@@ -95,38 +102,33 @@ export class IoRing {
       fd = setup(SYS_IO_URING_SETUP, IO_RING_ENTRIES, params);
     }
     if (fd < 0) throw systemError('io_uring_setup', koffi.errno());
-    const [entries = 0, ends = 0, , , , features = 0] = params;
-    if ((features & FEATURES) !== FEATURES) {
+    try {
+      const [entries = 0, ends = 0, , , , features = 0] = params;
+      if ((features & FEATURES) !== FEATURES) throw systemError('io_uring_setup', ENOSYS);
+      const [head = 0, tail = 0, mask = 0, , , , array = 0] = params.subarray(SUBMISSION_LAYOUT);
+      const [endHead = 0, endTail = 0, endMask = 0, , , endsAt = 0] =
+        params.subarray(COMPLETION_LAYOUT);
+      const map = mapper(libc, fd);
+      const ringBytes = Math.max(array + 4 * entries, endsAt + 4 * END_WORDS * ends);
+      this.#rings = new Int32Array(map(ringBytes, OFFSET_OF_RINGS));
+      this.#entries = new Uint32Array(map(4 * ENTRY_WORDS * entries, OFFSET_OF_ENTRIES));
+      this.#at = {
+        head: head / 4,
+        tail: tail / 4,
+        array: array / 4,
+        endHead: endHead / 4,
+        endTail: endTail / 4,
+        ends: endsAt / 4,
+      };
+      this.#mask = this.#rings[mask / 4]!;
+      this.#endMask = this.#rings[endMask / 4]!;
+      this.#bell = new RingBell(libc, address, () => this.#rung());
+    } catch (error) {
       fs.closeSync(fd);
-      throw systemError('io_uring_setup', ENOSYS);
+      throw error;
     }
-    const [, tail = 0, mask = 0, , , , array = 0] = params.subarray(SUBMISSION_LAYOUT);
-    const [endHead = 0, endTail = 0, endMask = 0, , , endsAt = 0] =
-      params.subarray(COMPLETION_LAYOUT);
-    const map = mapper(libc, fd);
-    const ringBytes = Math.max(array + 4 * entries, endsAt + 4 * END_WORDS * ends);
-    this.#rings = new Int32Array(map(ringBytes, OFFSET_OF_RINGS));
-    this.#entries = new Uint32Array(map(4 * ENTRY_WORDS * entries, OFFSET_OF_ENTRIES));
-    this.#at = {
-      tail: tail / 4,
-      array: array / 4,
-      endHead: endHead / 4,
-      endTail: endTail / 4,
-      ends: endsAt / 4,
-    };
-    this.#mask = this.#rings[mask / 4]!;
-    this.#endMask = this.#rings[endMask / 4]!;
-    for (let number = IO_RING_ENTRIES - 1; number >= 0; number--) this.#free.push(number);
+    for (let number = TRANSFERS_MAX - 1; number >= 0; number--) this.#free.push(number);
     this.#submitCall = (count) => enter(SYS_IO_URING_ENTER, fd, count, 0, 0, null, 0);
-    const flags = IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG;
-    const timeout = timeoutArgument(address);
-    this.#waitCall = (ends, onOver) => {
-      if (ends === 1) {
-        enter.async(SYS_IO_URING_ENTER, fd, 0, 1, IORING_ENTER_GETEVENTS, null, 0, onOver);
-      } else {
-        enter.async(SYS_IO_URING_ENTER, fd, 0, ends, flags, timeout, timeout.byteLength, onOver);
-      }
-    };
   }
 
   /** Fills the buffer. A disk has a fixed size, so a file that ends earlier is an error (EIO). */
@@ -151,60 +153,83 @@ export class IoRing {
       this.#queue.push(transfer);
       return;
     }
+    if (this.#inFlight === 1) this.#bell.keepAlive(true);
     this.#transfers[number] = transfer;
-    this.#enqueue(number, transfer);
+    const { operation, fd, buffer, offset, doneBytes } = transfer;
+    const entry = {
+      operation,
+      flags: 0,
+      fd,
+      offset: offset + doneBytes,
+      address: this.#address(buffer) + doneBytes,
+      length: buffer.length - doneBytes,
+      operationFlags: 0,
+    };
+    this.#enqueue(entry, number);
+    if (this.#isSubmitDue) return;
     // Behind whatever else this turn of the event loop has to ask for.
-    if (this.#unsubmitted++ === 0) queueMicrotask(() => this.#submit());
+    this.#isSubmitDue = true;
+    queueMicrotask(() => this.#submit());
   }
 
-  #enqueue(number: number, transfer: Transfer): void {
-    const { operation, fd, buffer, offset, doneBytes } = transfer;
+  #enqueue(entry: RingEntry, number: number): void {
     const tail = this.#rings[this.#at.tail]!;
     const index = tail & this.#mask;
-    const entry = index * ENTRY_WORDS;
-    const entries = this.#entries;
-    entries.fill(0, entry, entry + ENTRY_WORDS);
-    entries[entry] = operation;
-    entries[entry + 1] = fd;
-    put64(entries, entry + 2, offset + doneBytes);
-    put64(entries, entry + 4, this.#address(buffer) + doneBytes);
-    entries[entry + 6] = buffer.length - doneBytes;
-    entries[entry + 8] = number;
+    const at = index * ENTRY_WORDS;
+    const words = this.#entries;
+    words.fill(0, at, at + ENTRY_WORDS);
+    words[at] = entry.operation | (entry.flags << 8);
+    words[at + 1] = entry.fd;
+    put64(words, at + 2, entry.offset);
+    put64(words, at + 4, entry.address);
+    words[at + 6] = entry.length;
+    words[at + 7] = entry.operationFlags;
+    words[at + 8] = number;
     this.#rings[this.#at.array + index] = index;
     Atomics.store(this.#rings, this.#at.tail, (tail + 1) | 0);
   }
 
+  /** Gives the kernel all that it has not taken yet, and the bell with it. */
   #submit(): void {
-    while (this.#unsubmitted > 0) {
-      const taken = this.#submitCall(this.#unsubmitted);
-      if (taken >= 0) {
-        this.#unsubmitted -= taken;
-        continue;
-      }
-      assertPassing('io_uring_enter', koffi.errno());
-      // Out of memory: what ends makes room.
-      if (this.#inKernel > 0) break;
+    this.#isSubmitDue = false;
+    this.#setBell();
+    for (let left = this.#unsubmitted; left > 0; left = this.#unsubmitted) {
+      const taken = this.#submitCall(left);
+      if (taken > 0) continue;
+      if (taken < 0) assertPassing('io_uring_enter', koffi.errno());
+      // Out of memory: what ends makes room. The event loop looks after everybody meanwhile.
+      this.#bell.ringByHand();
+      break;
     }
-    this.#wait();
+    // What needed no waiting.
+    this.#takeEnds();
   }
 
-  /** Transfers that the kernel knows of. */
-  get #inKernel(): number {
-    return IO_RING_ENTRIES - this.#free.length - this.#unsubmitted;
+  /** Transfers that have not ended. */
+  get #inFlight(): number {
+    return TRANSFERS_MAX - this.#free.length;
   }
 
-  /** One wait at a time, and none while nothing is in flight: it would keep the process alive. */
-  #wait(): void {
-    if (this.#isWaiting || this.#inKernel === 0) return;
-    this.#isWaiting = true;
-    const ends = Math.max(1, Math.floor(this.#inKernel / TOGETHER_PART));
-    this.#waitCall(ends, (failure, result) => {
-      if (failure !== null) throw failure;
-      if (result < 0) assertPassing('io_uring_enter', koffi.errno());
-      this.#isWaiting = false;
-      this.#takeEnds();
-      this.#submit();
-    });
+  /** Entries that the kernel has not taken. */
+  get #unsubmitted(): number {
+    return (this.#rings[this.#at.tail]! - Atomics.load(this.#rings, this.#at.head)) | 0;
+  }
+
+  /** One bell at a time, and none while nothing is in flight. */
+  #setBell(): void {
+    if (this.#isBellSet || this.#inFlight === 0) return;
+    this.#isBellSet = true;
+    const ends = Math.max(1, Math.floor(this.#inFlight / TOGETHER_PART));
+    for (const entry of this.#bell.entries(ends)) this.#enqueue(entry, BELL_NUMBER);
+    this.#bellTail = this.#rings[this.#at.tail]!;
+  }
+
+  #rung(): void {
+    // One that rang by hand may still stand in the ring.
+    const taken = (Atomics.load(this.#rings, this.#at.head) - this.#bellTail) | 0;
+    if (taken >= 0) this.#isBellSet = false;
+    this.#takeEnds();
+    this.#submit();
   }
 
   #takeEnds(): void {
@@ -214,9 +239,13 @@ export class IoRing {
     const tail = Atomics.load(rings, endTail);
     for (; head !== tail; head = (head + 1) | 0) {
       const end = ends + (head & this.#endMask) * END_WORDS;
-      this.#ended(rings[end]!, rings[end + 2]!);
+      const number = rings[end]!;
+      // The bell tells of itself only when it cannot ring.
+      if (number === BELL_NUMBER) this.#bell.ringByHand();
+      else this.#ended(number, rings[end + 2]!);
     }
     Atomics.store(rings, endHead, head);
+    if (this.#inFlight === 0) this.#bell.keepAlive(false);
   }
 
   /** `result`: bytes, or an errno below zero. */
@@ -246,23 +275,8 @@ function mapper(libc: LibraryHandle, fd: number): (bytes: number, offset: number
   return (bytes, offset) => {
     const at: bigint = mmap(null, bytes, PROT_READ_WRITE, MAP_SHARED_POPULATE, fd, offset);
     if (at !== MAP_FAILED) return koffi.view(at, bytes);
-    const errno = koffi.errno();
-    fs.closeSync(fd);
-    throw systemError('mmap', errno);
+    throw systemError('mmap', koffi.errno());
   };
-}
-
-/**
- * `struct io_uring_getevents_arg`: the time-out is a pointer in its third word of 64 bits, to what
- * lives as long as the argument.
- */
-function timeoutArgument(address: (buffer: Buffer) => number): BigUint64Array {
-  const timespec = Buffer.allocUnsafeSlow(16);
-  timespec.writeBigInt64LE(0n, 0);
-  timespec.writeBigInt64LE(BigInt(TOGETHER_NS), 8);
-  const argument = new BigUint64Array(new ArrayBuffer(24));
-  argument[2] = BigInt(address(timespec));
-  return Object.assign(argument, { timespec });
 }
 
 function put64(words: Uint32Array, at: number, value: number): void {
@@ -272,5 +286,5 @@ function put64(words: Uint32Array, at: number, value: number): void {
 
 /** Throws unless the same call may succeed in a moment: then nobody knows what is in flight. */
 function assertPassing(call: string, errno: number): void {
-  if (errno !== EINTR && errno !== EAGAIN && errno !== ETIME) throw systemError(call, errno);
+  if (errno !== EINTR && errno !== EAGAIN) throw systemError(call, errno);
 }

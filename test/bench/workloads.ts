@@ -2,12 +2,18 @@
  * What is measured. A workload knows how each of its sides is run; `measure` starts everything
  * anew, so that peak memory is that of one workload, and nothing is left over from the run before.
  */
-import { mustRun, type Scope } from '../support/process.ts';
+import { mustRun, Scope } from '../support/process.ts';
 import { type Load, runLoad } from './fio.ts';
 import { GiB, MiB, SPARSE_DATA_BYTES } from './images.ts';
 import { onlySend } from './limit.ts';
 import { type CopyMode, compare, Mirror } from './mirror.ts';
-import { type Contender, socketOf, startContender, startNbdkit } from './peers.ts';
+import {
+  type Contender,
+  type RunningContender,
+  socketOf,
+  startContender,
+  startNbdkit,
+} from './peers.ts';
 import { STORAGES } from './storage.ts';
 import { CountingTarget, farTarget, memoryTarget } from './target.ts';
 import { loopDelay, uncached, waitOfAnother } from './uncached.ts';
@@ -30,6 +36,12 @@ export function allWorkloads(setting: Setting): Workload[] {
     and(fullMirror(setting, { name: 'full mirror, 2 GiB of random data', ...random }), [
       onlySending(random),
     ]),
+    untilReady(setting, {
+      name: 'full mirror, 2 GiB of random data, fourth of a process',
+      ...random,
+      target: memoryTarget,
+      mirrorsBefore: 3,
+    }),
     copy(setting, { name: 'copy, 2 GiB of random data', ...random }),
     ...[64, 1024].map((size) => {
       const sparse = {
@@ -76,10 +88,13 @@ function and(workload: Workload, peers: readonly Side[]): Workload {
 
 /** A few that speak for the rest, against qemu-storage-daemon alone. */
 export function shortWorkloads(setting: Setting): Workload[] {
-  const chosen =
-    /^full mirror, 2 GiB|^(?:export|write-blocking mirror), 4 KiB random writes, depth 16/;
+  const chosen = [
+    'full mirror, 2 GiB of random data',
+    'export, 4 KiB random writes, depth 16',
+    'write-blocking mirror, 4 KiB random writes, depth 16',
+  ];
   return allWorkloads(setting)
-    .filter(({ name }) => chosen.test(name))
+    .filter(({ name }) => chosen.includes(name))
     .map((workload) => ({
       ...workload,
       peers: workload.peers.filter(({ name }) => name === setting.qsd.name),
@@ -105,14 +120,20 @@ interface Job {
   dataBytes: number;
   image: (size: number) => Promise<string>;
   target: (scope: Scope, size: number) => Promise<string>;
+  /** That the process has made: its code is compiled, its pools are filled. */
+  mirrorsBefore?: number;
 }
 
-function untilReady(setting: Setting, { name, size, dataBytes, image, target }: Job): Workload {
+function untilReady(setting: Setting, job: Job): Workload {
+  const { name, size, dataBytes, image, target } = job;
   const side = (contender: Contender): Side => ({
     name: contender.name,
     async measure(scope) {
       const file = await image(size);
       const server = await startContender(scope, contender, file);
+      for (let left = job.mirrorsBefore ?? 0; left > 0; left--) {
+        await mirrorBefore(server, file, job);
+      }
       const mirror = await Mirror.prepare(server, file, await target(scope, size));
       const before = server.cpuSeconds();
       const value = await mirror.untilReady('background');
@@ -123,6 +144,17 @@ function untilReady(setting: Setting, { name, size, dataBytes, image, target }: 
   });
   const peers = [setting.qsd, setting.qsdWithRing].map(side);
   return { name, unit: 's', ours: side(setting.ours), peers };
+}
+
+async function mirrorBefore(server: RunningContender, file: string, { size, target }: Job) {
+  const scope = new Scope();
+  try {
+    const mirror = await Mirror.prepare(server, file, await target(scope, size));
+    await mirror.untilReady('background');
+    await mirror.finish();
+  } finally {
+    await scope.close();
+  }
 }
 
 function fullMirror(setting: Setting, job: Omit<Job, 'target'>): Workload {

@@ -1,9 +1,8 @@
 import { execFile } from 'node:child_process';
-import { constants } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import koffi from 'koffi';
 import { describe, expect, it } from 'vitest';
+import { kernelHasRings } from '../support/io-ring.ts';
 
 const dist = fileURLToPath(new URL('../../dist', import.meta.url));
 
@@ -32,13 +31,6 @@ async function run(before: string): Promise<string> {
     { timeout: 20_000 },
   );
   return stdout.trim();
-}
-
-/** Containers may have none: then a call without arguments is refused, not found wrong. */
-function kernelHasRings(): boolean {
-  const setup = koffi.load(null).func('long syscall(long number, uint32_t entries, void *params)');
-  setup(425, 1, null);
-  return koffi.errno() === constants.errno.EFAULT;
 }
 
 describe('waiting for disks', () => {
