@@ -48,7 +48,7 @@ export class AlignedAccess {
 
   write(offset: number, data: Buffer, flags: number): Completion {
     const disk = this.#disk;
-    return this.#holding(offset, data.length, () => {
+    return this.hold(offset, data.length, () => {
       if (this.#isAligned(offset, data.length)) return disk.write(offset, data, flags);
       return this.#inParts(offset, data.length, {
         part: (at, from, to) => this.#changePart(at, data.subarray(from, to), flags),
@@ -60,7 +60,7 @@ export class AlignedAccess {
   /** Without fallback only whole blocks can be zeroed: a part of one has to be written. */
   writeZeroes(offset: number, length: number, flags: number): Completion {
     const disk = this.#disk;
-    return this.#holding(offset, length, () => {
+    return this.hold(offset, length, () => {
       if (this.#isAligned(offset, length)) return disk.writeZeroes(offset, length, flags);
       if ((flags & ZERO_NO_FALLBACK) !== 0) {
         throw new BlockError('ENOTSUP', 'Parts of blocks cannot be zeroed but by writing');
@@ -77,13 +77,29 @@ export class AlignedAccess {
     const { head, blocksEnd } = this.#split(offset, length);
     if (head === blocksEnd) return;
     const [start, bytes] = [offset + head, blocksEnd - head];
-    return this.#holding(start, bytes, () => this.#disk.discard(start, bytes, flags));
+    return this.hold(start, bytes, () => this.#disk.discard(start, bytes, flags));
   }
 
   /** Writes that wait for their blocks fail with `reason` instead of beginning. */
   cancelWaiting(reason: Error): void {
     this.#cancels++;
     this.#cancelReason = reason;
+  }
+
+  /** Runs `request` while nobody else writes to the blocks of the range. */
+  hold(offset: number, length: number, request: () => Completion): Completion {
+    // Without parts of blocks nobody reads, changes and writes back.
+    if (length === 0 || this.#mask === 0) return request();
+    const start = this.#down(offset);
+    const hold = this.#lock.lock(start, this.#up(offset + length) - start);
+    if (!(hold instanceof Promise)) return runAndRelease(hold, request);
+    const cancels = this.#cancels;
+    return hold.then((granted) =>
+      runAndRelease(granted, () => {
+        if (this.#cancels !== cancels) throw this.#cancelReason;
+        return request();
+      }),
+    );
   }
 
   #isAligned(offset: number, length: number): boolean {
@@ -138,22 +154,6 @@ export class AlignedAccess {
     await this.#disk.read(start, block);
     part.copy(block, offset - start);
     await this.#disk.write(start, block, flags);
-  }
-
-  /** Runs `request` while nobody else writes to the blocks of the range. */
-  #holding(offset: number, length: number, request: () => Completion): Completion {
-    // Without parts of blocks nobody reads, changes and writes back.
-    if (length === 0 || this.#mask === 0) return request();
-    const start = this.#down(offset);
-    const hold = this.#lock.lock(start, this.#up(offset + length) - start);
-    if (!(hold instanceof Promise)) return runAndRelease(hold, request);
-    const cancels = this.#cancels;
-    return hold.then((granted) =>
-      runAndRelease(granted, () => {
-        if (this.#cancels !== cancels) throw this.#cancelReason;
-        return request();
-      }),
-    );
   }
 }
 

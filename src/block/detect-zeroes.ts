@@ -1,4 +1,8 @@
+import { KiB } from '../util/limits.ts';
 import type { DiskRange } from './node.ts';
+
+/** Runs of zeroes in data are looked for in blocks of this size. */
+export const ZERO_BLOCK_BYTES = 64 * KiB;
 
 /**
  * Finds zeroes in data that is in memory anyway, to send "zeroes" instead of them. A buffer is zero

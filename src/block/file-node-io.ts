@@ -2,7 +2,9 @@ import fs from 'node:fs';
 import { readInPool, writeInPool } from '../sys/pool-io.ts';
 import type { Syscalls } from '../sys/syscalls.ts';
 import type { Clock } from '../util/clock.ts';
+import type { FileBytes } from '../util/file-bytes.ts';
 import { MiB } from '../util/limits.ts';
+import { isZero, ZERO_BLOCK_BYTES } from './detect-zeroes.ts';
 import { WriteBreaker } from './file-node-breaker.ts';
 import { FileZeroes } from './file-node-zeroes.ts';
 import { type Completion, WRITE_FUA, ZERO_MAY_UNMAP, ZERO_NO_FALLBACK } from './node.ts';
@@ -48,6 +50,11 @@ export abstract class FileDisk implements FileIo {
     );
   }
 
+  /** As `BlockNode.fileBytes`. */
+  cachedBytes(_offset: number, _length: number): FileBytes | undefined {
+    return undefined;
+  }
+
   discard(offset: number, length: number): Completion {
     return this.#zeroes.discard({ offset, length });
   }
@@ -66,6 +73,9 @@ const SYNC_READ_BYTES_MAX = MiB;
  */
 const POOL_WRITE_BYTES_MIN = MiB;
 
+/** Enough to tell a block of data from one of zeroes, nearly always. */
+const HEAD_BYTES = 64;
+
 /**
  * Through the page cache. What the cache can serve is done at once, for one system call and no
  * promise; what has to wait for the disk begins at once, long requests go to the pool. One 4 KiB
@@ -74,6 +84,7 @@ const POOL_WRITE_BYTES_MIN = MiB;
 export class BufferedDisk extends FileDisk {
   readonly #inMemory: boolean;
   readonly #breaker: WriteBreaker;
+  readonly #head = Buffer.allocUnsafeSlow(HEAD_BYTES);
 
   constructor(file: FileHandle, clock: Clock) {
     super(file);
@@ -88,6 +99,33 @@ export class BufferedDisk extends FileDisk {
       : this.syscalls.readCached(this.fd, buffer, offset);
     if (cached === buffer.length) return;
     return this.syscalls.read(this.fd, buffer.subarray(cached), offset + cached);
+  }
+
+  override cachedBytes(offset: number, length: number): FileBytes | undefined {
+    const { syscalls, fd } = this;
+    if (length < ZERO_BLOCK_BYTES || !syscalls.isCached(fd, offset, length)) return undefined;
+    if (!this.#hasOnlyData(offset, length)) return undefined;
+    return {
+      length,
+      failure: undefined,
+      sendTo: (socket, start) => syscalls.sendFile(socket, fd, offset + start, length - start),
+      read: (start, buffer) => this.read(offset + start, buffer),
+    };
+  }
+
+  /**
+   * A block that is not zero at its beginning is not zero. That its beginning can be read at once
+   * shows besides that it is no longer on its way from the disk: such pages count as cached.
+   */
+  #hasOnlyData(offset: number, length: number): boolean {
+    const head = this.#head;
+    for (let at = offset; at < offset + length; at += ZERO_BLOCK_BYTES) {
+      const bytes = this.#inMemory
+        ? fs.readSync(this.fd, head, 0, head.length, at)
+        : this.syscalls.readCached(this.fd, head, at);
+      if (isZero(head, 0, bytes)) return false;
+    }
+    return true;
   }
 
   override write(offset: number, data: Buffer, flags: number): Completion {

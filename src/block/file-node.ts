@@ -3,6 +3,7 @@ import { syncInPool, truncateInPool } from '../sys/pool-io.ts';
 import type { Syscalls } from '../sys/syscalls.ts';
 import type { Clock } from '../util/clock.ts';
 import { BlockError, RefusedError } from '../util/errors.ts';
+import type { FileBytes } from '../util/file-bytes.ts';
 import { KiB, MiB } from '../util/limits.ts';
 import type { Log } from '../util/log.ts';
 import { AlignedAccess } from './aligned.ts';
@@ -160,6 +161,10 @@ export class FileNode extends BlockNode {
     } finally {
       fs.closeSync(this.#fd);
     }
+  }
+
+  override fileBytes(offset: number, length: number): FileBytes | undefined {
+    return this.#disk.cachedBytes(offset, length);
   }
 
   protected override doRead(offset: number, buffer: Buffer): Completion {

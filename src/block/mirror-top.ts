@@ -3,6 +3,7 @@ import { Unflushed } from '../bitmap/unflushed.ts';
 import { assert } from '../util/assert.ts';
 import { ByteBudget } from '../util/byte-budget.ts';
 import { asBlockError, BlockError } from '../util/errors.ts';
+import type { FileBytes } from '../util/file-bytes.ts';
 import { UNIT_BUFFERS_BYTES_MAX } from '../util/limits.ts';
 import { copyRange, SourceUnread } from './copy-range.ts';
 import { FilterNode } from './filter-node.ts';
@@ -170,6 +171,10 @@ export class MirrorTop extends FilterNode {
   }
 
   async close(): Promise<void> {}
+
+  override fileBytes(offset: number, length: number): FileBytes | undefined {
+    return this.child.fileBytes(offset, length);
+  }
 
   protected doWrite(offset: number, data: Buffer, flags: number): Completion {
     if (this.#gate !== undefined) {

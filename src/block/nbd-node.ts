@@ -10,6 +10,7 @@ import type { BusyPoll } from '../net/busy-poll.ts';
 import type { Syscalls } from '../sys/syscalls.ts';
 import type { Clock } from '../util/clock.ts';
 import { BlockError, RefusedError } from '../util/errors.ts';
+import type { FileBytes } from '../util/file-bytes.ts';
 import {
   KiB,
   MiB,
@@ -179,6 +180,22 @@ export class NbdNode extends BlockNode {
 
   override close(): Promise<void> {
     return this.#link.close();
+  }
+
+  /** What needs neither cutting nor other parts of its blocks. */
+  override takesFile(offset: number, length: number): boolean {
+    const { requestAlignment } = this.limits;
+    return (
+      offset % requestAlignment === 0 &&
+      length % requestAlignment === 0 &&
+      length <= transferBytesMax(this.#link.info, requestAlignment)
+    );
+  }
+
+  protected override doWriteFile(offset: number, bytes: FileBytes): Completion {
+    return this.#blocks.hold(offset, bytes.length, () =>
+      this.#send((client) => client.write(offset, bytes)),
+    );
   }
 
   protected override doRead(offset: number, buffer: Buffer): Completion {

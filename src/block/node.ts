@@ -2,6 +2,7 @@ import { BitmapSet } from '../bitmap/bitmap-set.ts';
 import type { DirtyBitmap } from '../bitmap/dirty-bitmap.ts';
 import { assert } from '../util/assert.ts';
 import { asBlockError, BlockError, RefusedError } from '../util/errors.ts';
+import type { FileBytes } from '../util/file-bytes.ts';
 
 /**
  * A vertex of the block graph: a disk, or a filter above one. Every kind of disk has this shape.
@@ -90,6 +91,29 @@ export abstract class BlockNode {
       if (recording.length !== 0) record(recording, offset, data.length);
     }
     return done && this.#finish(done, recording, offset, data.length);
+  }
+
+  /**
+   * The range as it stands in a file, if it is best sent from there: the page cache has all of it,
+   * and no block of it that is worth looking for is zero. Whoever sends it sees later writes too.
+   */
+  fileBytes(_offset: number, _length: number): FileBytes | undefined {
+    return undefined;
+  }
+
+  /** Whether `writeFile` can be called for the range. */
+  takesFile(_offset: number, _length: number): boolean {
+    return false;
+  }
+
+  /** As `write`, for bytes that nobody has read. */
+  writeFile(offset: number, bytes: FileBytes): Completion {
+    const { length } = bytes;
+    this.#assertWritable(offset, length);
+    const { recording } = this.#bitmaps;
+    const done = this.doWriteFile(offset, bytes);
+    record(recording, offset, length);
+    return done && this.#finish(done, recording, offset, length);
   }
 
   /** Afterwards the range reads as zeroes. */
@@ -192,6 +216,9 @@ export abstract class BlockNode {
 
   protected abstract doRead(offset: number, buffer: Buffer): Completion;
   protected abstract doWrite(offset: number, data: Buffer, flags: number): Completion;
+  protected doWriteFile(_offset: number, _bytes: FileBytes): Completion {
+    throw new Error('takesFile() was false');
+  }
   protected abstract doWriteZeroes(offset: number, length: number, flags: number): Completion;
   protected abstract doDiscard(offset: number, length: number, flags: number): Completion;
   protected abstract doFlush(): Completion;

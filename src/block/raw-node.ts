@@ -1,4 +1,5 @@
 import { BlockError, RefusedError } from '../util/errors.ts';
+import type { FileBytes } from '../util/file-bytes.ts';
 import { FilterNode } from './filter-node.ts';
 import type { NodeUse } from './graph.ts';
 import type { BlockLimits, BlockNode, Completion, Extent } from './node.ts';
@@ -69,6 +70,10 @@ export class RawNode extends FilterNode {
   /** The child lives on; whoever opened it closes it. */
   override async close(): Promise<void> {
     this.#use.release();
+  }
+
+  override fileBytes(offset: number, length: number): FileBytes | undefined {
+    return this.child.fileBytes(this.offset + offset, length);
   }
 
   protected override doRead(offset: number, buffer: Buffer): Completion {

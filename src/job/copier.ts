@@ -1,4 +1,4 @@
-import { zeroRuns } from '../block/detect-zeroes.ts';
+import { ZERO_BLOCK_BYTES, zeroRuns } from '../block/detect-zeroes.ts';
 import type { MirrorTop } from '../block/mirror-top.ts';
 import { type BlockNode, type DiskRange, type Extent, pieces } from '../block/node.ts';
 import type { RangeHold } from '../block/range-lock.ts';
@@ -6,7 +6,8 @@ import { extentsInUnits } from '../block/whole-units.ts';
 import { BufferPool } from '../util/buffer-pool.ts';
 import type { Clock } from '../util/clock.ts';
 import { asBlockError, BlockError } from '../util/errors.ts';
-import { GiB, KiB, MiB } from '../util/limits.ts';
+import type { FileBytes } from '../util/file-bytes.ts';
+import { GiB, MiB } from '../util/limits.ts';
 import { CopyWindow } from './copy-window.ts';
 
 /**
@@ -23,8 +24,6 @@ const LANES_MAX = 16;
 const ZERO_CLAIM_BYTES_MAX = GiB;
 const CLAIMS_MAX = 64;
 const EXTENTS_MAX = 256;
-/** Runs of zeroes in data are looked for in blocks of this size. */
-const ZERO_BLOCK_BYTES = 64 * KiB;
 
 export interface CopierListener {
   /** A claim begins, with at most so much data: what the speed limit counts. */
@@ -328,21 +327,50 @@ export class Copier {
   async #data(range: DiskRange): Promise<void> {
     // Before and after: a server that is lost in between may take with it what it answered.
     this.#top.unflushed.add(range.offset, range.length);
-    const buffer = this.#pool.take(range.length);
-    const data = buffer.subarray(0, range.length);
+    const bytes = this.#fileBytes(range);
+    await (bytes === undefined ? this.#viaMemory(range) : this.#fromFile(range.offset, bytes));
+    this.#top.unflushed.add(range.offset, range.length);
+    this.copiedBytes += range.length;
+  }
+
+  /** What can go to the target from where the source has it. */
+  #fileBytes({ offset, length }: DiskRange): FileBytes | undefined {
+    if (!this.#target().takesFile(offset, length)) return undefined;
+    return this.#top.child.fileBytes(offset, length);
+  }
+
+  async #fromFile(offset: number, bytes: FileBytes): Promise<void> {
+    this.#assertWanted();
+    await this.#inWindow(bytes.length, async () => {
+      try {
+        await this.#target().writeFile(offset, bytes);
+      } catch (error) {
+        throw new SideError('target', error);
+      }
+      if (bytes.failure !== undefined) throw new SideError('source', bytes.failure);
+    });
+  }
+
+  async #viaMemory({ offset, length }: DiskRange): Promise<void> {
+    const buffer = this.#pool.take(length);
+    const data = buffer.subarray(0, length);
     try {
-      await this.#readSource(range.offset, data);
-      const sentAt = this.#window.sent(range.length);
-      await this.#writeTarget(range.offset, data).catch((error: unknown) => {
-        this.#window.lost(range.length);
-        throw error;
-      });
-      this.#window.taken(range.length, sentAt);
+      await this.#readSource(offset, data);
+      await this.#inWindow(length, () => this.#writeTarget(offset, data));
     } finally {
       this.#pool.give(buffer);
     }
-    this.#top.unflushed.add(range.offset, range.length);
-    this.copiedBytes += range.length;
+  }
+
+  async #inWindow(bytes: number, write: () => Promise<void>): Promise<void> {
+    const sentAt = this.#window.sent(bytes);
+    try {
+      await write();
+    } catch (error) {
+      this.#window.lost(bytes);
+      throw error;
+    }
+    this.#window.taken(bytes, sentAt);
   }
 
   #assertWanted(): void {

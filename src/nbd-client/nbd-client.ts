@@ -18,7 +18,7 @@ import {
   TARGET_IN_FLIGHT_REQUESTS_MAX,
 } from '../util/limits.ts';
 import { type Agreement, negotiate } from './negotiate.ts';
-import { Outbox } from './outbox.ts';
+import { Outbox, type Payload } from './outbox.ts';
 import { ReplyReader } from './reply-reader.ts';
 import { PendingRequest, type RequestFields } from './request.ts';
 
@@ -194,7 +194,7 @@ export class NbdClient {
   }
 
   /** `fua`: on stable storage before it is answered. */
-  write(offset: number, data: Buffer, fua = false): Promise<void> {
+  write(offset: number, data: Payload, fua = false): Promise<void> {
     const { length } = data;
     const flags = fua ? wire.NBD_CMD_FLAG_FUA : 0;
     return this.#request({ type: wire.NBD_CMD_WRITE, flags, offset, length }, data);
@@ -274,10 +274,10 @@ export class NbdClient {
     this.#connection.destroy();
   }
 
-  #request<T>(fields: RequestFields, buffer?: Buffer): Promise<T> {
+  #request<T>(fields: RequestFields, data?: Payload): Promise<T> {
     return new Promise((resolve, reject) => {
       const outcome = { resolve: resolve as (value: unknown) => void, reject };
-      const request = new PendingRequest(fields, buffer, outcome);
+      const request = new PendingRequest(fields, data, outcome);
       if (this.#closing || this.#ended) reject(this.#lost(request));
       else if (this.#freeSlots.length === 0) this.#queue.push(request);
       else this.#send(request);
@@ -297,7 +297,7 @@ export class NbdClient {
     header.cookieLow = slot;
     header.offset = request.offset;
     header.length = request.length;
-    const payload = request.type === wire.NBD_CMD_WRITE ? request.buffer : undefined;
+    const { payload } = request;
     request.unsent = this.#outbox.send(header, payload, () => this.#onPayloadSent(request));
     // Nothing else is on its way that it could go out with, and the server waits for work.
     if (this.#freeSlots.length === TARGET_IN_FLIGHT_REQUESTS_MAX - 1) this.#outbox.flush();

@@ -5,12 +5,17 @@ import {
 } from '../../protocol/nbd/transmission.ts';
 import type { Connection } from '../net/connection.ts';
 import type { BufferPool } from '../util/buffer-pool.ts';
+import type { FileBytes } from '../util/file-bytes.ts';
 import { OUTPUT_SLAB_BYTES, TARGET_COPIED_PAYLOAD_BYTES_MAX } from '../util/limits.ts';
+
+/** Of a WRITE: in memory, or in a file's page cache. */
+export type Payload = Buffer | FileBytes;
 
 /**
  * Requests on their way out. The headers and small payloads of one tick are gathered in one slab
  * and go out with one system call. A long payload is not copied: it follows its header, and
- * whatever gathered before, from where it stands, in the same system call.
+ * whatever gathered before, from where it stands, in the same system call (or the next, when it
+ * stands in a file).
  */
 interface Slab {
   readonly buffer: Buffer;
@@ -36,8 +41,9 @@ export class Outbox {
    * Sends a request soon. Returns whether the payload is used where it stands: then nobody may
    * change it before `onSent`.
    */
-  send(header: RequestHeader, payload: Buffer | undefined, onSent: () => void): boolean {
-    const copied = payload !== undefined && payload.length <= TARGET_COPIED_PAYLOAD_BYTES_MAX;
+  send(header: RequestHeader, payload: Payload | undefined, onSent: () => void): boolean {
+    const inMemory = Buffer.isBuffer(payload);
+    const copied = inMemory && payload.length <= TARGET_COPIED_PAYLOAD_BYTES_MAX;
     const slab = this.#reserve(REQUEST_BYTES + (copied ? payload.length : 0));
     writeRequest(slab.buffer, this.#end, header);
     this.#end += REQUEST_BYTES;
@@ -46,10 +52,15 @@ export class Outbox {
       this.#schedule();
       return false;
     }
-    this.#connection.together(() => {
+    if (inMemory) {
+      this.#connection.together(() => {
+        this.flush();
+        this.#connection.write(payload, onSent);
+      });
+    } else {
       this.flush();
-      this.#connection.write(payload, onSent);
-    });
+      this.#connection.writeFile(payload, onSent);
+    }
     return true;
   }
 

@@ -3,6 +3,7 @@ import * as wire from '../../protocol/nbd/constants.ts';
 import { nameOfChunk, nameOfCommand } from '../../protocol/nbd/names.ts';
 import type { BlockStatus, ErrorChunk } from '../../protocol/nbd/transmission.ts';
 import { TARGET_SCATTERED_CHUNKS_MAX } from '../util/limits.ts';
+import type { Payload } from './outbox.ts';
 
 /**
  * A request that a server has not answered in full, and what it may still answer: each content
@@ -41,8 +42,10 @@ export class PendingRequest {
   readonly flags: number;
   readonly offset: number;
   readonly length: number;
-  /** Where a READ's data goes to, or a WRITE's comes from. */
+  /** Where a READ's data goes to. */
   readonly buffer: Buffer | undefined;
+  /** A WRITE's data. */
+  readonly payload: Payload | undefined;
   readonly outcome: Outcome;
   /** The halves of its cookie, set when it is sent: where the client keeps it, and since when. */
   slot = 0;
@@ -59,12 +62,13 @@ export class PendingRequest {
   /** Chunks beyond that, when the server answers out of order. */
   #scattered: Span[] | undefined;
 
-  constructor(fields: RequestFields, buffer: Buffer | undefined, outcome: Outcome) {
+  constructor(fields: RequestFields, data: Payload | undefined, outcome: Outcome) {
     this.type = fields.type;
     this.flags = fields.flags;
     this.offset = fields.offset;
     this.length = fields.length;
-    this.buffer = buffer;
+    this.buffer = fields.type === wire.NBD_CMD_READ ? (data as Buffer) : undefined;
+    this.payload = fields.type === wire.NBD_CMD_WRITE ? data : undefined;
     this.outcome = outcome;
     this.#comeUpTo = fields.offset;
   }

@@ -1,9 +1,11 @@
 import type { Socket } from 'node:net';
 import { assert } from '../util/assert.ts';
 import { ProtocolError } from '../util/errors.ts';
+import type { FileBytes } from '../util/file-bytes.ts';
 import { NET_KEEP_ALIVE_MS, NET_UNREAD_BYTES_MAX } from '../util/limits.ts';
 import { reasonOf } from './address.ts';
 import { ByteQueue } from './byte-queue.ts';
+import { FileSend } from './file-send.ts';
 import { type ByteSink, Incoming } from './incoming.ts';
 
 /**
@@ -40,6 +42,8 @@ export class Connection {
   #peerEnded = false;
   #failure: Error | undefined;
   #drainWaiters: (() => void)[] = [];
+  /** What was written while a file's bytes have the socket; undefined: they have not. */
+  #behindFile: (() => void)[] | undefined;
 
   /** `incoming` is what the socket was made with; without it plain `data` events are used. */
   constructor(socket: Socket, peer: string, incoming?: Incoming) {
@@ -121,7 +125,26 @@ export class Connection {
    * it, or when the connection broke. Returns whether more is welcome now (else see `whenDrained`).
    */
   write(data: Buffer, onWritten?: () => void): boolean {
-    return this.#socket.write(data, onWritten);
+    if (this.#behindFile === undefined) return this.#socket.write(data, onWritten);
+    this.#behindFile.push(() => this.write(data, onWritten));
+    return false;
+  }
+
+  /** As `write`, past our memory. */
+  writeFile(bytes: FileBytes, onWritten: () => void): void {
+    if (this.#behindFile !== undefined) {
+      this.#behindFile.push(() => this.writeFile(bytes, onWritten));
+      return;
+    }
+    this.#behindFile = [];
+    new FileSend(this.#socket, bytes, () => {
+      const behind = this.#behindFile!;
+      this.#behindFile = undefined;
+      // Later, as `write` does it, also when everything fitted at once.
+      process.nextTick(onWritten);
+      // One of them may be a file's bytes: then the others wait again.
+      for (const write of behind) write();
+    });
   }
 
   /** What `writes` writes goes out with one system call. */
@@ -145,7 +168,8 @@ export class Connection {
    */
   end(): void {
     this.#incoming.sink = DISCARD;
-    this.#socket.end();
+    if (this.#behindFile === undefined) this.#socket.end();
+    else this.#behindFile.push(() => this.end());
     this.resume();
   }
 

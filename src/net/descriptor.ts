@@ -7,8 +7,16 @@ import type { Socket } from 'node:net';
  */
 export type OnUnixSocket = (fd: number) => void;
 
-/** Node has no documented way to it; where this one goes away, a default is kept. */
 export function tellDescriptor(socket: Socket, listener: OnUnixSocket | undefined): void {
-  const { _handle: handle } = socket as Socket & { _handle?: { fd?: number } };
-  if (handle?.fd !== undefined && handle.fd >= 0) listener?.(handle.fd);
+  const descriptor = descriptorOf(socket);
+  if (descriptor !== undefined) listener?.(descriptor);
+}
+
+/**
+ * Of an open socket. Node has no documented way to it; where this one goes away, sockets keep the
+ * system's buffers, and bytes of files are copied.
+ */
+export function descriptorOf(socket: Socket): number | undefined {
+  const { _handle: handle } = socket as Socket & { _handle?: { fd?: number } | null };
+  return handle?.fd !== undefined && handle.fd >= 0 ? handle.fd : undefined;
 }

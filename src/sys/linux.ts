@@ -15,6 +15,10 @@ import { systemError } from './system-error.ts';
  * numbers: the memory of an ArrayBuffer does not move, so one look-up for each lasts for its life.
  * Numbers are those of 64-bit Linux on the architectures that share asm-generic (x86-64, arm64).
  */
+const SYS_CACHESTAT = 451;
+/** `struct cachestat`; the first word counts the pages that are there. */
+const CACHESTAT_WORDS = 5;
+const _SC_PAGESIZE = 30;
 const RWF_DSYNC = 0x2;
 const RWF_NOWAIT = 0x8;
 const SEEK_DATA = 3;
@@ -42,6 +46,9 @@ export function linuxSyscalls(): Syscalls {
   const preadv2 = libc.func(`int64_t preadv2(${io})`);
   const pwritev2 = libc.func(`int64_t pwritev2(${io})`);
   const pwrite = libc.func('int64_t pwrite(int fd, const void *data, size_t n, int64_t offset)');
+  const sendfile = libc.func('int64_t sendfile(int to, int from, void *offset, size_t n)');
+  // Since Linux 6.5; glibc has no name for it yet.
+  const cachestat = libc.func('long syscall(long n, int fd, void *range, void *found, int flags)');
   const lseek = libc.func('int64_t lseek(int fd, int64_t offset, int whence)');
   const fallocate = libc.func('int fallocate(int fd, int mode, int64_t offset, int64_t length)');
   const fadvise = libc.func(
@@ -56,6 +63,10 @@ export function linuxSyscalls(): Syscalls {
   const address = addressFinder(libc);
   const calls = new AsyncCalls();
   const readVector = newVector();
+  const pageBytes: number = libc.func('long sysconf(int name)')(_SC_PAGESIZE);
+  const cacheRange = new BigUint64Array(2);
+  const cacheFound = new BigUint64Array(CACHESTAT_WORDS);
+  const sendOffset = new BigInt64Array(1);
   const disk = lazily(() => transfersOf(libc, address));
 
   return {
@@ -63,6 +74,19 @@ export function linuxSyscalls(): Syscalls {
       fillVector(readVector, address(buffer), buffer.length);
       // Any failure counts as "not cached": the read that follows in the pool says what it was.
       return Math.max(0, preadv2(fd, readVector, 1, offset, RWF_NOWAIT));
+    },
+
+    isCached(fd, offset, length) {
+      cacheRange[0] = BigInt(offset);
+      cacheRange[1] = BigInt(length);
+      if (cachestat(SYS_CACHESTAT, fd, cacheRange, cacheFound, 0) !== 0) return false;
+      const pages = Math.ceil((offset + length) / pageBytes) - Math.floor(offset / pageBytes);
+      return Number(cacheFound[0]) === pages;
+    },
+
+    sendFile(socket, fd, offset, length) {
+      sendOffset[0] = BigInt(offset);
+      return Math.max(0, sendfile(socket, fd, sendOffset, length));
     },
 
     read: (fd, buffer, offset) => disk().read(fd, buffer, offset),

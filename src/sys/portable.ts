@@ -10,6 +10,8 @@ import { systemError } from './system-error.ts';
  */
 export const portableSyscalls: Syscalls = {
   readCached: () => 0,
+  isCached: () => false,
+  sendFile: () => 0,
   read: readInPool,
   write: writeInPool,
 

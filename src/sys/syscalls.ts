@@ -12,6 +12,13 @@ import { portableSyscalls } from './portable.ts';
 export interface Syscalls {
   /** Reads from the page cache alone, at once: how many bytes from `offset` on it found there. */
   readCached(fd: number, buffer: Buffer, offset: number): number;
+  /** Whether all of the range is in the page cache, or is on its way there. */
+  isCached(fd: number, offset: number, length: number): boolean;
+  /**
+   * Gives a socket what it takes at once of a file's bytes, from the page cache: how many. 0 if it
+   * is full, and for any failure: whoever reads, or writes, in another way sees what it was.
+   */
+  sendFile(socket: number, fd: number, offset: number, length: number): number;
   /** Fills the buffer, however long the disk takes: the caller is not blocked. */
   read(fd: number, buffer: Buffer, offset: number): Promise<void>;
   /** Writes all of `data`, however long the disk takes: the caller is not blocked. */

@@ -71,6 +71,8 @@ export const TARGET_SCATTERED_CHUNKS_MAX = 1024;
  * Payloads up to this size are copied behind their header, longer ones are sent from their place.
  */
 export const TARGET_COPIED_PAYLOAD_BYTES_MAX = 32 * KiB;
+/** Of a file's bytes that go to a socket by themselves: what is copied whenever it was full. */
+export const FILE_SEND_COPIED_BYTES = 16 * KiB;
 /** Longest WRITE_ZEROES, TRIM or CACHE: they carry no payload, but take their time. */
 export const TARGET_EFFECT_BYTES_MAX = 128 * MiB;
 /**

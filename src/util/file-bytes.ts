@@ -1,0 +1,13 @@
+/**
+ * Bytes that stand in a file and go from the page cache to a socket by sendfile(2), so that they
+ * never pass through our memory. Whoever made them says how.
+ */
+export interface FileBytes {
+  readonly length: number;
+  /** Why some of them could not be had: zeroes went out in their place. */
+  failure: Error | undefined;
+  /** Gives the socket what it takes at once from `start` on: how many bytes; 0 if it cannot. */
+  sendTo(socket: number, start: number): number;
+  /** Fills the buffer from `start` on. */
+  read(start: number, buffer: Buffer): void | Promise<void>;
+}

@@ -1,0 +1,56 @@
+import { describe, expect, it } from 'vitest';
+import { areEqual, MirrorRig, pattern } from '../../support/mirror-rig.ts';
+
+const MiB = 1 << 20;
+
+/** A rig whose source offers its bytes unread, and whose target takes them so. */
+async function fileRig(failTimes: number): Promise<{ rig: MirrorRig; sent: number[] }> {
+  const rig = new MirrorRig({ size: 4 * MiB });
+  await rig.source.write(0, pattern(4 * MiB, 1));
+  const sent: number[] = [];
+  let failures = 0;
+  rig.target.takesFile = () => true;
+  rig.source.fileBytes = (offset, length) => ({
+    length,
+    failure: undefined,
+    sendTo: () => 0,
+    read: (start, buffer) => rig.source.disk.read(offset + start, buffer),
+  });
+  rig.target.writeFile = async (offset, bytes) => {
+    sent.push(offset);
+    const data = Buffer.alloc(bytes.length);
+    if (failures++ < failTimes)
+      bytes.failure = Object.assign(new Error('on fire'), { code: 'EIO' });
+    else await bytes.read(0, data);
+    await rig.target.disk.write(offset, data);
+  };
+  return { rig, sent };
+}
+
+describe('a mirror of what the page cache has', () => {
+  it('sends it unread', async () => {
+    const { rig, sent } = await fileRig(0);
+    rig.mirror();
+    await rig.ready();
+    expect(sent.sort((a, b) => a - b)).toEqual([0, MiB, 2 * MiB, 3 * MiB]);
+    expect(rig.source.log.filter((entry) => entry.startsWith('read'))).toEqual([]);
+    expect(await areEqual(rig.source, rig.target)).toBe(true);
+  });
+
+  it('takes what could not be had for an error of the source, and copies it again', async () => {
+    const { rig } = await fileRig(1);
+    rig.mirror({ onSourceError: 'ignore' });
+    const error = await rig.event('BLOCK_JOB_ERROR');
+    expect(error.data).toMatchObject({ operation: 'read', 'x-side': 'source', 'x-errno': 'EIO' });
+    await rig.ready();
+    expect(await areEqual(rig.source, rig.target)).toBe(true);
+  });
+
+  it('leaves them dirty when it fails for that', async () => {
+    const { rig } = await fileRig(1);
+    const bitmap = rig.bitmap('b', [[0, 4 * MiB]]);
+    const job = rig.mirror({ bitmap: 'b' });
+    await job.ended;
+    expect(bitmap.count).toBeGreaterThanOrEqual(MiB);
+  });
+});
