@@ -9,9 +9,10 @@ import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 export const ROOT = fileURLToPath(new URL('..', import.meta.url));
+const BUILDER = 'scripts/build.mjs';
 const PEER_PACKAGES = 'test/support/peer-packages.json';
-const SOURCES = ['src', 'protocol', 'package.json', 'tsconfig.json', 'tsconfig.build.json'];
-const COMPILED = 'dist/src/cli/main.js';
+const SOURCES = ['src', 'protocol', 'package.json', BUILDER];
+const COMPILED = 'dist/main.js';
 const KEPT_LINES = 20;
 // Where administrators' programs are, although a plain user's PATH often leaves it out.
 const SYSTEM_DIRECTORIES = ['/usr/sbin', '/sbin'];
@@ -28,8 +29,7 @@ export function installModules() {
 export function build() {
   if (modified(COMPILED) >= Math.max(...SOURCES.map(newest))) return;
   say('building');
-  const compiler = join('node_modules', 'typescript', 'bin', 'tsc');
-  mustRun(process.execPath, [compiler, '-p', 'tsconfig.build.json', '--noEmitOnError'], 'build');
+  mustRun(process.execPath, [BUILDER], 'build');
 }
 
 /**

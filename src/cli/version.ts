@@ -1,8 +1,8 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
-/** The package's folder: two levels up from the sources, three from what is built of them. */
-const root = ['../../', '../../../']
+/** The package's folder: two levels up from the sources, one from what is built of them. */
+const root = ['../../', '../']
   .map((path) => new URL(path, import.meta.url))
   .find((url) => existsSync(new URL('package.json', url)))!;
 

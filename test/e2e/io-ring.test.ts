@@ -4,13 +4,13 @@ import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
 import { kernelHasRings } from '../support/io-ring.ts';
 
-const dist = fileURLToPath(new URL('../../dist', import.meta.url));
+const root = fileURLToPath(new URL('../..', import.meta.url));
 
 /** Reads the beginning of Node itself, twice, in a process of its own; what that prints. */
 async function run(before: string): Promise<string> {
   const script = `
     import fs from 'node:fs';
-    import { loadSyscalls } from '${dist}/src/sys/syscalls.js';
+    import { loadSyscalls } from '${root}/src/sys/syscalls.ts';
     const log = { warn: (details, text) => console.log(text) };
     const syscalls = loadSyscalls({ ffi: true, log });
     const fd = fs.openSync(process.execPath);
@@ -27,8 +27,8 @@ async function run(before: string): Promise<string> {
     console.log(rings(), buffer.toString('latin1', 1));`;
   const { stdout } = await promisify(execFile)(
     'prlimit',
-    ['--nofile=64', process.execPath, '--input-type=module', '-e', script],
-    { timeout: 20_000 },
+    ['--nofile=64', process.execPath, '--import', 'tsx', '--input-type=module', '-e', script],
+    { cwd: root, timeout: 20_000 },
   );
   return stdout.trim();
 }
