@@ -2,6 +2,7 @@
  * Load by fio's own NBD client: a program of others on the client's side, the same for everybody.
  */
 import { mustRun } from '../support/process.ts';
+import { MiB } from './images.ts';
 
 const RAMP_SECONDS = 0.5;
 
@@ -36,4 +37,12 @@ export async function runLoad(
   const { iops, total_ios: measured } = load.pattern.endsWith('read') ? job.read : job.write;
   // What the ramp did is not counted by fio, but by those who served it.
   return { iops, requests: measured + iops * RAMP_SECONDS };
+}
+
+/** Writes data that is not zero to the first `size` bytes of the export at `uri`. */
+export async function fill(uri: string, size: number): Promise<void> {
+  await mustRun('fio', [
+    ...['--name=fill', '--ioengine=nbd', `--uri=${uri}`, '--rw=write', `--bs=${MiB}`],
+    ...['--iodepth=8', `--size=${size}`, '--output-format=terse'],
+  ]);
 }

@@ -2,11 +2,22 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Scope, StoppableProcess } from '../support/process.ts';
+import { fill } from './fio.ts';
 import { startNbdkit, startNbdkitProcess } from './peers.ts';
 
-/** Its URI. */
+/** Its URI. It takes memory from the kernel as data comes. */
 export function memoryTarget(scope: Scope, size: number): Promise<string> {
   return startNbdkit(scope, ['memory', String(size)]);
+}
+
+/**
+ * One that has all its memory, because there is (other) data everywhere: to get memory from the
+ * kernel takes longer than all the rest of a copy.
+ */
+export async function filledTarget(scope: Scope, size: number): Promise<string> {
+  const uri = await memoryTarget(scope, size);
+  await fill(uri, size);
+  return uri;
 }
 
 /**

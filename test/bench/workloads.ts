@@ -2,20 +2,14 @@
  * What is measured. A workload knows how each of its sides is run; `measure` starts everything
  * anew, so that peak memory is that of one workload, and nothing is left over from the run before.
  */
-import { mustRun, Scope } from '../support/process.ts';
+import { mustRun, type Scope } from '../support/process.ts';
 import { type Load, runLoad } from './fio.ts';
 import { GiB, MiB, SPARSE_DATA_BYTES } from './images.ts';
 import { onlySend } from './limit.ts';
 import { type CopyMode, compare, Mirror } from './mirror.ts';
-import {
-  type Contender,
-  type RunningContender,
-  socketOf,
-  startContender,
-  startNbdkit,
-} from './peers.ts';
+import { type Contender, socketOf, startContender, startNbdkit } from './peers.ts';
 import { STORAGES } from './storage.ts';
-import { CountingTarget, farTarget, memoryTarget } from './target.ts';
+import { CountingTarget, farTarget, filledTarget, memoryTarget } from './target.ts';
 import { loopDelay, uncached, waitOfAnother } from './uncached.ts';
 import {
   describeLoad,
@@ -30,28 +24,35 @@ import {
 export function allWorkloads(setting: Setting): Workload[] {
   const { images } = setting;
   const size = 2 * GiB;
-  const random = { size, dataBytes: size, image: () => images.random(size) };
+  const random = { size, dataBytes: size, image: () => images.random(size), target: filledTarget };
   return [
     startToListening(setting),
-    and(fullMirror(setting, { name: 'full mirror, 2 GiB of random data', ...random }), [
-      onlySending(random),
-    ]),
+    fullMirror(setting, { name: 'full mirror, 2 GiB of random data', ...random }),
     untilReady(setting, {
       name: 'full mirror, 2 GiB of random data, fourth of a process',
       ...random,
-      target: memoryTarget,
       mirrorsBefore: 3,
     }),
+    fullMirror(setting, {
+      name: 'full mirror, 2 GiB of random data, target without memory',
+      ...random,
+      target: memoryTarget,
+    }),
     copy(setting, { name: 'copy, 2 GiB of random data', ...random }),
-    ...[64, 1024].map((size) => {
-      const sparse = {
+    copy(setting, {
+      name: 'copy, 2 GiB of random data, target without memory',
+      ...random,
+      target: memoryTarget,
+    }),
+    ...[64, 1024].map((size) =>
+      fullMirror(setting, {
         name: `full mirror, sparse ${size === 64 ? '64 GiB' : '1 TiB'} with 112 MiB of data`,
         size: size * GiB,
         dataBytes: SPARSE_DATA_BYTES,
         image: (bytes: number) => images.sparse(bytes),
-      };
-      return and(fullMirror(setting, sparse), [onlySending(sparse)]);
-    }),
+        target: memoryTarget,
+      }),
+    ),
     untilReady(setting, {
       name: 'mirror of 4096 small runs, target with 5 ms of delay',
       size: GiB,
@@ -80,10 +81,6 @@ export function allWorkloads(setting: Setting): Workload[] {
       loopDelay(setting, storage, SMALL_READS),
     ]),
   ];
-}
-
-function and(workload: Workload, peers: readonly Side[]): Workload {
-  return { ...workload, peers: [...workload.peers, ...peers] };
 }
 
 /** A few that speak for the rest, against qemu-storage-daemon alone. */
@@ -125,14 +122,20 @@ interface Job {
 }
 
 function untilReady(setting: Setting, job: Job): Workload {
-  const { name, size, dataBytes, image, target } = job;
+  const { name, size, dataBytes, image, target, mirrorsBefore = 0 } = job;
   const side = (contender: Contender): Side => ({
     name: contender.name,
     async measure(scope) {
       const file = await image(size);
       const server = await startContender(scope, contender, file);
-      for (let left = job.mirrorsBefore ?? 0; left > 0; left--) {
-        await mirrorBefore(server, file, job);
+      if (mirrorsBefore > 0) {
+        // Not to the same target: then the comparison at the end would say nothing.
+        const elsewhere = await target(scope, size);
+        for (let left = mirrorsBefore; left > 0; left--) {
+          const mirror = await Mirror.prepare(server, file, elsewhere);
+          await mirror.untilReady('background');
+          await mirror.finish();
+        }
       }
       const mirror = await Mirror.prepare(server, file, await target(scope, size));
       const before = server.cpuSeconds();
@@ -146,41 +149,35 @@ function untilReady(setting: Setting, job: Job): Workload {
   return { name, unit: 's', ours: side(setting.ours), peers };
 }
 
-async function mirrorBefore(server: RunningContender, file: string, { size, target }: Job) {
-  const scope = new Scope();
-  try {
-    const mirror = await Mirror.prepare(server, file, await target(scope, size));
-    await mirror.untilReady('background');
-    await mirror.finish();
-  } finally {
-    await scope.close();
-  }
+/** Beside a program that only copies, and one that only sends. */
+function fullMirror(setting: Setting, job: Job): Workload {
+  const mirror = untilReady(setting, job);
+  return {
+    ...mirror,
+    peers: [...mirror.peers, ...nbdcopies(setting, job), onlySending(setting, job)],
+  };
 }
 
-function fullMirror(setting: Setting, job: Omit<Job, 'target'>): Workload {
-  const mirror = untilReady(setting, { ...job, target: memoryTarget });
-  return and(mirror, nbdcopies(setting, job));
-}
-
-/** How long the target takes for the data of a job when nobody has to read it. */
-function onlySending({ size, dataBytes }: Pick<Job, 'size' | 'dataBytes'>): Side {
+/** How long the target takes for as much data when nobody looks for it, or at it. */
+function onlySending({ images }: Setting, { size, dataBytes, target }: Job): Side {
   return {
     name: `${LIMIT}only sending`,
     async measure(scope) {
-      return { value: await onlySend(await memoryTarget(scope, size), dataBytes) };
+      const file = await images.random(dataBytes);
+      return { value: await onlySend(file, await target(scope, size), dataBytes) };
     },
   };
 }
 
 /** Our own copy of a disk that nobody uses. */
-function copy(setting: Setting, job: Omit<Job, 'target'>): Workload {
+function copy(setting: Setting, job: Job): Workload {
   const ours = copying(setting.ours.name, job, (file, uri) =>
     mustRun(process.execPath, [setting.ours.command[1]!, 'copy', file, uri]),
   );
   return { name: job.name, unit: 's', ours, peers: nbdcopies(setting, job) };
 }
 
-function nbdcopies(setting: Setting, job: Omit<Job, 'target'>): Side[] {
+function nbdcopies(setting: Setting, job: Job): Side[] {
   const version = setting.others.get('nbdcopy');
   if (version === undefined) return [];
   return [copying(`nbdcopy ${version}`, job, (file, uri) => mustRun('nbdcopy', [file, uri]))];
@@ -188,18 +185,18 @@ function nbdcopies(setting: Setting, job: Omit<Job, 'target'>): Side[] {
 
 function copying(
   name: string,
-  { size, image }: Omit<Job, 'target'>,
+  { size, image, target }: Job,
   run: (file: string, uri: string) => Promise<unknown>,
 ): Side {
   return {
     name,
     async measure(scope) {
       const file = await image(size);
-      const target = await memoryTarget(scope, size);
+      const uri = await target(scope, size);
       const start = performance.now();
-      await run(file, target);
+      await run(file, uri);
       const value = (performance.now() - start) / 1000;
-      await compare(file, target);
+      await compare(file, uri);
       return { value };
     },
   };
