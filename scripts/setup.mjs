@@ -11,8 +11,8 @@ import { fileURLToPath } from 'node:url';
 export const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const BUILDER = 'scripts/build.mjs';
 const PEER_PACKAGES = 'test/support/peer-packages.json';
-const SOURCES = ['src', 'protocol', 'package.json', BUILDER];
-const COMPILED = 'dist/main.js';
+const SOURCES = ['src', 'protocol', 'package.json', 'tsconfig.json', BUILDER];
+const BUILT = 'dist/main.js';
 const KEPT_LINES = 20;
 // Where administrators' programs are, although a plain user's PATH often leaves it out.
 const SYSTEM_DIRECTORIES = ['/usr/sbin', '/sbin'];
@@ -27,7 +27,7 @@ export function installModules() {
 
 /** `dist/`, when a source is newer. */
 export function build() {
-  if (modified(COMPILED) >= Math.max(...SOURCES.map(newest))) return;
+  if (modified(BUILT) >= Math.max(...SOURCES.map(newest))) return;
   say('building');
   mustRun(process.execPath, [BUILDER], 'build');
 }

@@ -24,8 +24,8 @@ interface CopyOptions extends LogOptions {
 type NodeOptions = Arguments<'blockdev-add'>;
 
 /**
- * How much code V8 runs before it compiles a function well, in bytes of bytecode (its default is
- * 132 KiB). A copy has little code to run, because the kernel does the work, and most are over
+ * How much code V8 runs before it compiles a function well, in bytes of bytecode (132 KiB
+ * in Node 20). A copy has little code to run, because the kernel does the work, and most are over
  * before it pays: of 2 GiB in memory the compiler takes more processor time than all our code.
  */
 const INTERRUPT_BUDGET = 2_000_000;

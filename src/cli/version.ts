@@ -1,8 +1,11 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
-/** The package's folder: two levels up from the sources, one from what is built of them. */
-const root = ['../../', '../']
+/**
+ * The package's folder: one level up from what is built, two from the sources. In this order, or a
+ * package around ours would be taken for it.
+ */
+const root = ['../', '../../']
   .map((path) => new URL(path, import.meta.url))
   .find((url) => existsSync(new URL('package.json', url)))!;
 

@@ -1,10 +1,11 @@
 import { randomBytes } from 'node:crypto';
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { cpSync, existsSync, readFileSync, statSync, symlinkSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { connectQmp, makeImage, runNbdMirror, startNbdMirror } from '../support/nbd-mirror.ts';
 import { tempDir } from '../support/peers.ts';
+import { mustRun } from '../support/process.ts';
 
 /** Our commands with each other, as a user types them. */
 const MiB = 1 << 20;
@@ -212,5 +213,18 @@ describe('help and version', () => {
   it('--version prints the version of the package', async () => {
     const { version } = JSON.parse(readFileSync('package.json', 'utf8')) as { version: string };
     expect((await runNbdMirror(['--version'])).stdout).toBe(`${version}\n`);
+  });
+
+  it('--version is ours also inside another package', async () => {
+    const outer = await tempDir();
+    const inner = join(outer, 'nbd-mirror');
+    await writeFile(join(outer, 'package.json'), '{"version":"outer"}');
+    for (const name of ['bin', 'dist', 'package.json']) {
+      cpSync(name, join(inner, name), { recursive: true });
+    }
+    symlinkSync(resolve('node_modules'), join(inner, 'node_modules'));
+    const { version } = JSON.parse(readFileSync('package.json', 'utf8')) as { version: string };
+    const printed = await mustRun(process.execPath, [join(inner, 'bin/nbd-mirror'), '--version']);
+    expect(printed).toBe(`${version}\n`);
   });
 });
