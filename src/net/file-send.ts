@@ -28,8 +28,9 @@ export class FileSend {
 
   readonly #goOn = (error?: Error | null): void => {
     const { length, failure } = this.#bytes;
+    const isLeft = this.#sentBytes < length && failure === undefined;
     // What was written before goes first.
-    if (!error && failure === undefined && this.#socket.writableLength === 0) {
+    if (!error && isLeft && this.#socket.writableLength === 0) {
       const descriptor = descriptorOf(this.#socket);
       if (descriptor !== undefined) {
         this.#sentBytes += this.#bytes.sendTo(descriptor, this.#sentBytes);

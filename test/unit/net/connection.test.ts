@@ -1,33 +1,13 @@
-import { connect, createServer, type Socket } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { Connection, ConnectionEnded } from '../../../src/net/connection.ts';
-import { ConnectionLimit } from '../../../src/net/connection-limit.ts';
 import type { ByteSink } from '../../../src/net/incoming.ts';
-import { listen } from '../../../src/net/listen.ts';
 import { ProtocolError } from '../../../src/util/errors.ts';
 import { MiB, NET_UNREAD_BYTES_MAX } from '../../../src/util/limits.ts';
+import { connectionPair } from '../../support/connection-pair.ts';
 import { currentScope, tempDir } from '../../support/peers.ts';
 import { pause } from '../../support/process.ts';
-
-/** A connection and the plain socket at its other end. */
-async function pair(): Promise<{ connection: Connection; peer: Socket }> {
-  const path = join(await tempDir(), 'socket');
-  let accept: (connection: Connection) => void = () => {};
-  const accepted = new Promise<Connection>((resolve) => {
-    accept = resolve;
-  });
-  const limit = new ConnectionLimit(1);
-  const listener = await listen({ type: 'unix', path }, { limit, onConnection: accept });
-  const peer = connect({ path, allowHalfOpen: true });
-  const connection = await accepted;
-  currentScope().onClose(async () => {
-    peer.destroy();
-    connection.destroy();
-    listener.close();
-  });
-  return { connection, peer };
-}
 
 class Collector implements ByteSink {
   received = '';
@@ -51,7 +31,7 @@ async function until(condition: () => boolean): Promise<void> {
 
 describe('reading', () => {
   it('gives exactly what was asked for, however it arrives', async () => {
-    const { connection, peer } = await pair();
+    const { connection, peer } = await connectionPair();
     peer.write('abcdef');
     expect((await connection.read(2)).toString()).toBe('ab');
     expect((await connection.read(0)).length).toBe(0);
@@ -63,7 +43,7 @@ describe('reading', () => {
   });
 
   it('leaves to the peer what nobody has asked for yet', async () => {
-    const { connection, peer } = await pair();
+    const { connection, peer } = await connectionPair();
     peer.write(Buffer.alloc(8 * MiB));
     await until(() => connection.bytesReceived > NET_UNREAD_BYTES_MAX);
     await pause(20);
@@ -72,11 +52,11 @@ describe('reading', () => {
   });
 
   it('tells an end between messages from one in the middle', async () => {
-    const { connection, peer } = await pair();
+    const { connection, peer } = await connectionPair();
     peer.end('abc');
     await connection.read(3);
     await expect(connection.read(4)).rejects.toBeInstanceOf(ConnectionEnded);
-    const other = await pair();
+    const other = await connectionPair();
     other.peer.end('abc');
     const reading = other.connection.read(4);
     await expect(reading).rejects.toThrow('closed by the peer after 3 of 4 bytes');
@@ -85,7 +65,7 @@ describe('reading', () => {
   });
 
   it('fails when the connection is destroyed meanwhile', async () => {
-    const { connection } = await pair();
+    const { connection } = await connectionPair();
     const reading = connection.read(1);
     connection.destroy();
     await expect(reading).rejects.toThrow('is closed');
@@ -95,7 +75,7 @@ describe('reading', () => {
 
 describe('taking over', () => {
   it('begins with what had arrived and goes on with what follows, up to the end', async () => {
-    const { connection, peer } = await pair();
+    const { connection, peer } = await connectionPair();
     peer.write('negotiation,early');
     await connection.read(12);
     const sink = new Collector();
@@ -106,7 +86,7 @@ describe('taking over', () => {
   });
 
   it('tells of an end that had come before', async () => {
-    const { connection, peer } = await pair();
+    const { connection, peer } = await connectionPair();
     peer.end('ab');
     await connection.read(1);
     await pause(10);
@@ -116,7 +96,7 @@ describe('taking over', () => {
   });
 
   it('reads straight into the room that the sink has', async () => {
-    const { connection, peer } = await pair();
+    const { connection, peer } = await connectionPair();
     const place = Buffer.alloc(4 * MiB);
     let filled = 0;
     const sink = new Collector();
@@ -140,7 +120,7 @@ describe('taking over', () => {
   });
 
   it('leaves memory alone of which views are kept', async () => {
-    const { connection, peer } = await pair();
+    const { connection, peer } = await connectionPair();
     const kept: Buffer[] = [];
     const sink = new Collector();
     sink.push = (chunk) => {
@@ -156,7 +136,7 @@ describe('taking over', () => {
   });
 
   it('holds the peer back while paused', async () => {
-    const { connection, peer } = await pair();
+    const { connection, peer } = await connectionPair();
     const sink = new Collector();
     connection.takeOver(sink);
     connection.pause();
@@ -196,7 +176,7 @@ describe('a plain socket', () => {
 
 describe('writing', () => {
   it('says when the system has taken it, and when it takes no more', async () => {
-    const { connection, peer } = await pair();
+    const { connection, peer } = await connectionPair();
     peer.pause();
     let written = 0;
     const data = Buffer.alloc(1 * MiB);
@@ -209,7 +189,7 @@ describe('writing', () => {
   });
 
   it('does not wait for ever for a connection that broke', async () => {
-    const { connection, peer } = await pair();
+    const { connection, peer } = await connectionPair();
     peer.pause();
     while (connection.write(Buffer.alloc(1 * MiB)));
     const drained = connection.whenDrained();
@@ -219,7 +199,7 @@ describe('writing', () => {
   });
 
   it('still reaches a peer that has half-closed', async () => {
-    const { connection, peer } = await pair();
+    const { connection, peer } = await connectionPair();
     peer.end('question');
     await connection.read(8);
     const answer: string[] = [];
@@ -231,7 +211,7 @@ describe('writing', () => {
   });
 
   it('ends behind what was written, dropping what the peer still sends', async () => {
-    const { connection, peer } = await pair();
+    const { connection, peer } = await connectionPair();
     const answer: string[] = [];
     peer.on('data', (chunk) => answer.push(chunk.toString()));
     connection.write(Buffer.from('last words'));
