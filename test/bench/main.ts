@@ -36,7 +36,7 @@ $QSD chooses another qemu-storage-daemon; otherwise the newest that is found.
 /** The short benchmark finds what has become much slower, not how fast it is. */
 const SHORT = { pairs: 3, seconds: 1, tries: 3 };
 const PERFORMANCE = fileURLToPath(new URL('../../docs/performance.md', import.meta.url));
-const NEEDED = ['fio', 'nbdkit', 'qemu-img', 'python3'];
+const NEEDED = ['fio', 'nbdkit', 'qemu-img'];
 
 const { values: options } = parseArgs({
   options: {

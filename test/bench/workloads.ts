@@ -3,6 +3,7 @@
  * anew, so that peak memory is that of one workload, and nothing is left over from the run before.
  */
 import { mustRun, type Scope } from '../support/process.ts';
+import { hasTool } from '../support/tools.ts';
 import { type Load, runLoad } from './fio.ts';
 import { GiB, MiB, SPARSE_DATA_BYTES } from './images.ts';
 import { onlySend } from './limit.ts';
@@ -154,19 +155,21 @@ function fullMirror(setting: Setting, job: Job): Workload {
   const mirror = untilReady(setting, job);
   return {
     ...mirror,
-    peers: [...mirror.peers, ...nbdcopies(setting, job), onlySending(setting, job)],
+    peers: [...mirror.peers, ...nbdcopies(setting, job), ...onlySending(setting, job)],
   };
 }
 
 /** How long the target takes for as much data when nobody looks for it, or at it. */
-function onlySending({ images }: Setting, { size, dataBytes, target }: Job): Side {
-  return {
+function onlySending({ images }: Setting, { size, dataBytes, target }: Job): Side[] {
+  if (!hasTool('python3')) return [];
+  const side: Side = {
     name: `${LIMIT}only sending`,
     async measure(scope) {
       const file = await images.random(dataBytes);
       return { value: await onlySend(file, await target(scope, size), dataBytes) };
     },
   };
+  return [side];
 }
 
 /** Our own copy of a disk that nobody uses. */
