@@ -182,8 +182,9 @@ async function measureSide(workload: Workload, side: Side, round: number): Promi
 }
 
 /**
- * Touches as much memory as the largest measurement needs. A virtual machine gives idle memory back
- * to its host, and to get it again costs more than the whole job: who ran later would be faster.
+ * Touches as much memory as any target takes while it is timed. A virtual machine gives idle memory
+ * back to its host, and to get it again costs more than the whole job: who ran later would be
+ * faster.
  */
 async function warmMemory(): Promise<void> {
   const touch = 'for (let n = 0; n < 40; n++) kept.push(new Uint8Array(2 ** 26).fill(1));';

@@ -42,4 +42,15 @@ describe('waiting for disks', () => {
     const exhaust = `try { for (;;) before.push(fs.openSync('/dev/null')); } catch {}`;
     expect(await run(exhaust)).toBe('0 ELF');
   });
+
+  it.runIf(kernelHasRings())('ends the process when nobody knows what is in flight', async () => {
+    // The kernel's side of the ring is gone behind its back.
+    const lose = `await syscalls.read(fd, Buffer.alloc(4), 0);
+      for (const name of fs.readdirSync('/proc/self/fd')) {
+        try {
+          if (fs.readlinkSync('/proc/self/fd/' + name).includes('io_uring')) fs.closeSync(+name);
+        } catch {}
+      }`;
+    await expect(run(lose)).rejects.toThrow('io_uring_enter');
+  });
 });

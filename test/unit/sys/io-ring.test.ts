@@ -65,6 +65,26 @@ it.runIf(kernelHasRings())('tells of what ends later', async () => {
   expect(await Promise.all(Array.from({ length: 8 }, () => readPipe(ring)))).toHaveLength(8);
 });
 
+it.runIf(kernelHasRings())('begins at once, not behind the rest of a turn', async () => {
+  let begun = 0;
+  const counting = libcWith((declaration) => {
+    if (!declaration.includes('submit')) return undefined;
+    const enter = libc.func(declaration);
+    return (...args) => {
+      begun++;
+      return enter(...args);
+    };
+  });
+  const ring = new IoRing(counting, address);
+  const { from, to } = pipe();
+  const reads = [ring.read(from, Buffer.alloc(5), 0)];
+  expect(begun).toBe(1);
+  reads.push(ring.read(from, Buffer.alloc(5), 0));
+  expect(begun).toBe(2);
+  fs.writeSync(to, 'bellsbells');
+  await Promise.all(reads);
+});
+
 it.runIf(kernelHasRings())('has a queue for more than fit into it', async () => {
   const ring = new IoRing(libc, address);
   const { from, to } = pipe();
