@@ -1,6 +1,7 @@
 import fs from 'node:fs';
 import { readInPool, writeInPool } from '../sys/pool-io.ts';
 import type { Syscalls } from '../sys/syscalls.ts';
+import type { Arrived, Received } from '../util/arrived.ts';
 import type { Clock } from '../util/clock.ts';
 import type { FileBytes } from '../util/file-bytes.ts';
 import { MiB } from '../util/limits.ts';
@@ -52,6 +53,11 @@ export abstract class FileDisk implements FileIo {
 
   /** As `BlockNode.fileBytes`. */
   cachedBytes(_offset: number, _length: number): FileBytes | undefined {
+    return undefined;
+  }
+
+  /** As `BlockNode.receive`. */
+  receive(_offset: number, _length: number, _arrived: Arrived): Received | undefined {
     return undefined;
   }
 
@@ -134,6 +140,15 @@ export class BufferedDisk extends FileDisk {
       if (isZero(head, 0, bytes)) return false;
     }
     return true;
+  }
+
+  override receive(offset: number, length: number, arrived: Arrived): Received | undefined {
+    if (!this.#breaker.tryStart()) return undefined;
+    try {
+      return this.syscalls.receiveFile(arrived, this.fd, offset, length);
+    } finally {
+      this.#breaker.end();
+    }
   }
 
   override write(offset: number, data: Buffer, flags: number): Completion {

@@ -1,6 +1,7 @@
 import fs from 'node:fs';
 import { syncInPool, truncateInPool } from '../sys/pool-io.ts';
 import type { Syscalls } from '../sys/syscalls.ts';
+import { type Arrived, type Received, touchedBytes } from '../util/arrived.ts';
 import type { Clock } from '../util/clock.ts';
 import { BlockError, RefusedError } from '../util/errors.ts';
 import type { FileBytes } from '../util/file-bytes.ts';
@@ -191,6 +192,17 @@ export class FileNode extends BlockNode {
       this.#extents.forget(offset, length);
     }
     return done && this.#changed(done, 'write', offset, length);
+  }
+
+  protected override doReceive(
+    offset: number,
+    length: number,
+    arrived: Arrived,
+  ): Received | undefined {
+    if (this.#behaviour.detectZeroes !== 'off') return undefined;
+    const received = this.#disk.receive(offset, length, arrived);
+    if (received !== undefined) this.#extents.forget(offset, touchedBytes(received));
+    return received;
   }
 
   protected override doWriteZeroes(offset: number, length: number, flags: number): Completion {

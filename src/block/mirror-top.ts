@@ -1,5 +1,6 @@
 import type { DirtyMap } from '../bitmap/dirty-map.ts';
 import { Unflushed } from '../bitmap/unflushed.ts';
+import { type Arrived, type Received, touchedBytes } from '../util/arrived.ts';
 import { assert } from '../util/assert.ts';
 import { ByteBudget } from '../util/byte-budget.ts';
 import { asBlockError, BlockError } from '../util/errors.ts';
@@ -188,6 +189,19 @@ export class MirrorTop extends FilterNode {
     };
     if (!this.copiesSynchronously) return this.#pass(range, write);
     return this.#onBoth(range, write, write, flags);
+  }
+
+  protected override doReceive(
+    offset: number,
+    length: number,
+    arrived: Arrived,
+  ): Received | undefined {
+    if (this.#gate !== undefined || this.copiesSynchronously) return undefined;
+    if (this.#successor !== undefined) return this.#successor.receive(offset, length, arrived);
+    const received = this.#source.node.receive(offset, length, arrived);
+    const bytes = received === undefined ? 0 : touchedBytes(received);
+    if (bytes > 0) this.#mark({ offset, length: bytes });
+    return received;
   }
 
   protected doWriteZeroes(offset: number, length: number, flags: number): Completion {

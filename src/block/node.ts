@@ -1,5 +1,6 @@
 import { BitmapSet } from '../bitmap/bitmap-set.ts';
 import type { DirtyBitmap } from '../bitmap/dirty-bitmap.ts';
+import { type Arrived, type Received, touchedBytes } from '../util/arrived.ts';
 import { assert } from '../util/assert.ts';
 import { asBlockError, BlockError, RefusedError } from '../util/errors.ts';
 import type { FileBytes } from '../util/file-bytes.ts';
@@ -116,6 +117,19 @@ export abstract class BlockNode {
     return done && this.#finish(done, recording, offset, length);
   }
 
+  /**
+   * As `write`, at once, for as much of the range's beginning as has arrived. Undefined: it has to
+   * come by `write`.
+   */
+  receive(offset: number, length: number, arrived: Arrived): Received | undefined {
+    if (this.readOnly) return undefined;
+    this.#assertRange(offset, length);
+    const received = this.doReceive(offset, length, arrived);
+    const bytes = received === undefined ? 0 : touchedBytes(received);
+    if (bytes > 0) record(this.#bitmaps.recording, offset, bytes);
+    return received;
+  }
+
   /** Afterwards the range reads as zeroes. */
   writeZeroes(offset: number, length: number, flags = 0): Completion {
     this.#assertWritable(offset, length);
@@ -218,6 +232,9 @@ export abstract class BlockNode {
   protected abstract doWrite(offset: number, data: Buffer, flags: number): Completion;
   protected doWriteFile(_offset: number, _bytes: FileBytes): Completion {
     throw new Error('takesFile() was false');
+  }
+  protected doReceive(_offset: number, _length: number, _arrived: Arrived): Received | undefined {
+    return undefined;
   }
   protected abstract doWriteZeroes(offset: number, length: number, flags: number): Completion;
   protected abstract doDiscard(offset: number, length: number, flags: number): Completion;

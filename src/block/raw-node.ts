@@ -1,3 +1,4 @@
+import type { Arrived, Received } from '../util/arrived.ts';
 import { BlockError, RefusedError } from '../util/errors.ts';
 import type { FileBytes } from '../util/file-bytes.ts';
 import { FilterNode } from './filter-node.ts';
@@ -82,6 +83,14 @@ export class RawNode extends FilterNode {
 
   protected override doWrite(offset: number, data: Buffer, flags: number): Completion {
     return this.child.write(this.offset + offset, data, flags);
+  }
+
+  protected override doReceive(
+    offset: number,
+    length: number,
+    arrived: Arrived,
+  ): Received | undefined {
+    return this.child.receive(this.offset + offset, length, arrived);
   }
 
   protected override doWriteZeroes(offset: number, length: number, flags: number): Completion {

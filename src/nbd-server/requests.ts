@@ -14,6 +14,7 @@ import {
 } from '../../protocol/nbd/constants.ts';
 import type { RequestHeader } from '../../protocol/nbd/transmission.ts';
 import { type Completion, WRITE_FUA, ZERO_MAY_UNMAP, ZERO_NO_FALLBACK } from '../block/node.ts';
+import type { Arrived, Received } from '../util/arrived.ts';
 import { AssertionError } from '../util/assert.ts';
 import type { BufferPool } from '../util/buffer-pool.ts';
 import { BlockError } from '../util/errors.ts';
@@ -112,6 +113,24 @@ export class Requests {
       if (!failed) this.#replies.ok(copy);
     });
     return true;
+  }
+
+  /**
+   * Writes, past our memory, what has arrived of a WRITE; `missing` is what is not written yet.
+   * Undefined: it has to come by `write`.
+   */
+  receive(missing: RequestHeader, arrived: Arrived): Received | undefined {
+    const { node, counters, writeFlags } = this.#export;
+    if ((writeFlags | flagsOf(missing)) !== 0) return undefined;
+    const received = node.receive(missing.offset, missing.length, arrived);
+    if (received !== undefined) counters.writtenBytes += received.writtenBytes;
+    return received;
+  }
+
+  /** A WRITE is written by `receive` alone. */
+  received(request: RequestHeader): void {
+    this.#export.counters.writes++;
+    this.#replies.ok(request);
   }
 
   refuse(request: RequestHeader, refusal: Refusal): void {

@@ -1,4 +1,4 @@
-import { NBD_CMD_DISC, NBD_CMD_WRITE } from '../../protocol/nbd/constants.ts';
+import { NBD_CMD_DISC, NBD_CMD_READ, NBD_CMD_WRITE } from '../../protocol/nbd/constants.ts';
 import { newRequestHeader, REQUEST_BYTES, readRequest } from '../../protocol/nbd/transmission.ts';
 import { ByteQueue } from '../net/byte-queue.ts';
 import type { Connection } from '../net/connection.ts';
@@ -11,12 +11,14 @@ import {
   CLIENT_TURN_REQUESTS_MAX,
   CLIENT_UNSENT_BYTES_MAX,
   DIRECT_RECEIVE_BYTES_MIN,
+  DIRECT_WRITE_BYTES_MIN,
   NBD_PAYLOAD_BYTES_MAX,
   NBD_SWALLOW_BYTES_MAX,
   PAYLOAD_STALL_BYTES_MIN,
   PAYLOAD_STALL_MS,
 } from '../util/limits.ts';
 import type { Log } from '../util/log.ts';
+import { DirectPayload } from './direct-payload.ts';
 import type { Agreement } from './negotiation.ts';
 import { Output } from './output.ts';
 import type { PayloadBudget, PayloadShare } from './payload-budget.ts';
@@ -39,7 +41,7 @@ import { type Refusal, refusalOf, type Terms } from './validate.ts';
 type State = 'header' | 'waiting' | 'payload' | 'swallow' | 'closed';
 
 /** What this needs of a connection. */
-export type ServedConnection = Pick<Connection, 'write' | 'pause' | 'resume' | 'destroy'>;
+export type ServedConnection = Pick<Connection, 'write' | 'take' | 'pause' | 'resume' | 'destroy'>;
 
 export interface TransmissionOptions {
   readonly connection: ServedConnection;
@@ -70,7 +72,11 @@ export class Transmission implements ByteSink {
   /** A header that arrived in parts. */
   readonly #partialHeader = Buffer.alloc(REQUEST_BYTES);
   #partialBytes = 0;
-  /** A payload that arrived in parts, in a pooled buffer that is at least as long. */
+  /** The last READ or WRITE was long: the next header is received alone. */
+  #requestsAreLong = false;
+  /** A payload that goes to the disk past our memory. */
+  readonly #direct: DirectPayload;
+  /** One that does not, and arrived in parts: in a pooled buffer that is at least as long. */
   #payload: Buffer | undefined;
   #payloadFilled = 0;
   #swallowBytes = 0;
@@ -123,6 +129,7 @@ export class Transmission implements ByteSink {
       log,
       onFinished: () => this.#answered(),
     });
+    this.#direct = new DirectPayload(connection, this.#requests);
   }
 
   /** Resolves when nothing that the client asked for is in flight below. */
@@ -147,18 +154,27 @@ export class Transmission implements ByteSink {
   }
 
   room(): Buffer | undefined {
+    if (this.#state === 'header') return this.#headerRoom();
     if (this.#state !== 'payload') return undefined;
+    if (this.#payload === undefined) return this.#direct.room(this.#request);
     const { length } = this.#request;
     if (length - this.#payloadFilled < DIRECT_RECEIVE_BYTES_MIN) return undefined;
-    return this.#payload!.subarray(this.#payloadFilled, length);
+    return this.#payload.subarray(this.#payloadFilled, length);
   }
 
   filled(bytes: number): void {
-    this.#payloadFilled += bytes;
-    this.#movedBytes += bytes;
-    if (this.#payloadFilled < this.#request.length) return;
-    this.#startReceivedWrite();
+    if (this.#state === 'header') this.#filledHeader(bytes);
+    else if (this.#payload === undefined) {
+      this.#direct.filled(bytes);
+      this.#receive();
+    } else {
+      this.#payloadFilled += bytes;
+      this.#movedBytes += bytes;
+      if (this.#payloadFilled < this.#request.length) return;
+      this.#startReceivedWrite();
+    }
     this.#output.flush();
+    this.#finishIfDone();
   }
 
   end(): void {
@@ -183,6 +199,21 @@ export class Transmission implements ByteSink {
     this.#stallWatch?.cancel();
     this.#share.leave();
     this.#settleShare();
+  }
+
+  /** Of a header alone when a long payload is likely to follow, which is not to come with it. */
+  #headerRoom(): Buffer | undefined {
+    if (!this.#requestsAreLong || this.#held.length > 0) return undefined;
+    return this.#partialHeader.subarray(this.#partialBytes);
+  }
+
+  #filledHeader(bytes: number): void {
+    this.#partialBytes += bytes;
+    if (this.#partialBytes < REQUEST_BYTES) return;
+    this.#partialBytes = 0;
+    this.#startedThisTurn = 0;
+    this.#decode(this.#partialHeader, 0);
+    this.#consume(NOTHING);
   }
 
   /** Works through `chunk`; returns whether parts of it are still in use. */
@@ -260,7 +291,7 @@ export class Transmission implements ByteSink {
   get #heldBytes(): number {
     const { inFlightBytes } = this.#requests;
     if (this.#state === 'closed') return inFlightBytes;
-    const receivedBytes = this.#payload === undefined ? 0 : this.#request.length;
+    const receivedBytes = this.#state === 'payload' ? this.#request.length : 0;
     return inFlightBytes + receivedBytes + this.#output.unsentBytes;
   }
 
@@ -299,6 +330,9 @@ export class Transmission implements ByteSink {
     this.#startedThisTurn++;
     this.#state = 'header';
     if (type === NBD_CMD_DISC) return this.#disconnect(chunk);
+    if (type === NBD_CMD_READ || type === NBD_CMD_WRITE) {
+      this.#requestsAreLong = length >= DIRECT_WRITE_BYTES_MIN;
+    }
     const refusal = this.#stopping ? SHUTTING_DOWN : refusalOf(request, this.#terms);
     if (type !== NBD_CMD_WRITE) {
       if (refusal === undefined) this.#requests.start(request);
@@ -318,13 +352,37 @@ export class Transmission implements ByteSink {
       this.#settleShare();
       return at + length;
     }
-    this.#payload = this.#pool.take(length);
-    this.#payloadFilled = 0;
     this.#state = 'payload';
+    const nothingCame = at === chunk.length && this.#held.length === 0;
+    if (this.#requestsAreLong && nothingCame) this.#receive();
+    else this.#gather(NOTHING);
     return at;
   }
 
+  /** Has what is there of a long payload written at once, past our memory, if that can be. */
+  #receive(): void {
+    const missing = this.#request;
+    const before = missing.length;
+    const rest = this.#direct.receive(missing);
+    this.#movedBytes += before - missing.length;
+    if (rest !== undefined) this.#gather(rest);
+    else if (missing.length === 0) {
+      this.#state = 'header';
+      this.#requests.received(missing);
+      this.#settleShare();
+    }
+  }
+
+  /** The rest of a payload, which begins with `came`, has to come into our memory. */
+  #gather(came: Buffer): void {
+    this.#payload = this.#pool.take(this.#request.length);
+    this.#payloadFilled = came.copy(this.#payload);
+    this.#movedBytes += this.#payloadFilled;
+    if (this.#payloadFilled === this.#request.length) this.#startReceivedWrite();
+  }
+
   #takePayload(chunk: Buffer, at: number): number {
+    if (this.#payload === undefined) this.#gather(this.#direct.leave());
     const missing = this.#request.length - this.#payloadFilled;
     const taken = chunk.copy(this.#payload!, this.#payloadFilled, at, at + missing);
     this.#payloadFilled += taken;

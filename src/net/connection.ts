@@ -5,6 +5,7 @@ import type { FileBytes } from '../util/file-bytes.ts';
 import { NET_KEEP_ALIVE_MS, NET_UNREAD_BYTES_MAX } from '../util/limits.ts';
 import { reasonOf } from './address.ts';
 import { ByteQueue } from './byte-queue.ts';
+import { descriptorOf } from './descriptor.ts';
 import { FileSend } from './file-send.ts';
 import { type ByteSink, Incoming } from './incoming.ts';
 
@@ -42,6 +43,8 @@ export class Connection {
   #peerEnded = false;
   #failure: Error | undefined;
   #drainWaiters: (() => void)[] = [];
+  /** By `take`. */
+  #takenBytes = 0;
   /** What was written while a file's bytes have the socket; undefined: they have not. */
   #behindFile: (() => void)[] | undefined;
 
@@ -74,7 +77,7 @@ export class Connection {
   }
 
   get bytesReceived(): number {
-    return this.#socket.bytesRead;
+    return this.#socket.bytesRead + this.#takenBytes;
   }
 
   get bytesSent(): number {
@@ -109,6 +112,15 @@ export class Connection {
       sink.push(chunk);
     }
     if (this.#peerEnded) sink.end();
+  }
+
+  /**
+   * Lets somebody take what has arrived from the socket itself: he is told its descriptor and says
+   * how many bytes he took. Only while a sink is told of bytes: what it has got is before them.
+   */
+  take(taker: (socket: number) => number): void {
+    const descriptor = descriptorOf(this.#socket);
+    if (descriptor !== undefined) this.#takenBytes += taker(descriptor);
   }
 
   /** Stops reading from the socket, so that the peer is held back. */

@@ -4,6 +4,7 @@ import koffi, { type LibraryHandle } from 'koffi';
 import { AsyncCalls } from './async-calls.ts';
 import { IoRing } from './io-ring.ts';
 import { readInPool, writeInPool } from './pool-io.ts';
+import { SocketPipe } from './socket-pipe.ts';
 import type { FileExtent, Syscalls } from './syscalls.ts';
 import { systemError } from './system-error.ts';
 
@@ -68,6 +69,7 @@ export function linuxSyscalls(): Syscalls {
   const cacheFound = new BigUint64Array(CACHESTAT_WORDS);
   const sendOffset = new BigInt64Array(1);
   const disk = lazily(() => transfersOf(libc, address));
+  const socketPipe = lazily(() => new SocketPipe(libc, pageBytes));
 
   return {
     readCached(fd, buffer, offset) {
@@ -88,6 +90,8 @@ export function linuxSyscalls(): Syscalls {
       sendOffset[0] = BigInt(offset);
       return Math.max(0, sendfile(socket, fd, sendOffset, length));
     },
+
+    receiveFile: (arrived, fd, offset, length) => socketPipe().receive(arrived, fd, offset, length),
 
     read: (fd, buffer, offset) => disk().read(fd, buffer, offset),
     write: (fd, data, offset) => disk().write(fd, data, offset),

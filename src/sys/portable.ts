@@ -12,6 +12,7 @@ export const portableSyscalls: Syscalls = {
   readCached: () => 0,
   isCached: () => false,
   sendFile: () => 0,
+  receiveFile: () => undefined,
   read: readInPool,
   write: writeInPool,
 

@@ -1,3 +1,4 @@
+import type { Arrived, Received } from '../util/arrived.ts';
 import type { Log } from '../util/log.ts';
 import { linuxSyscalls } from './linux.ts';
 import { portableSyscalls } from './portable.ts';
@@ -19,6 +20,11 @@ export interface Syscalls {
    * is full, and for any failure: whoever reads, or writes, in another way sees what it was.
    */
   sendFile(socket: number, fd: number, offset: number, length: number): number;
+  /**
+   * Writes to a file's page cache, at once, what has arrived of a range: its beginning, and no part
+   * of a page unless the range ends there. Undefined where that cannot be had.
+   */
+  receiveFile(arrived: Arrived, fd: number, offset: number, length: number): Received | undefined;
   /** Fills the buffer, however long the disk takes: the caller is not blocked. */
   read(fd: number, buffer: Buffer, offset: number): Promise<void>;
   /** Writes all of `data`, however long the disk takes: the caller is not blocked. */

@@ -159,6 +159,13 @@ export const CLIENT_TURN_REQUESTS_MAX = 256;
 /** The rest of a WRITE's payload is read straight into its buffer when it is at least this long. */
 export const DIRECT_RECEIVE_BYTES_MIN = 16 * KiB;
 /**
+ * WRITEs of this length go to a file's page cache without passing our memory where that can be had.
+ * 1 MiB, depth 8: 1.3 times as many; 64 KiB: 0.95.
+ */
+export const DIRECT_WRITE_BYTES_MIN = 128 * KiB;
+/** What is read of each part of such a WRITE, so that Node tells of it: a block of most disks. */
+export const DIRECT_HEAD_BYTES = 4 * KiB;
+/**
  * A WRITE over the maximum is answered when its payload has been swallowed; beyond this we close.
  */
 export const NBD_SWALLOW_BYTES_MAX = 256 * MiB;

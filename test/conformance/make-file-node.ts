@@ -4,7 +4,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { FileNode, type FileNodeOptions } from '../../src/block/file-node.ts';
 import { loadSyscalls } from '../../src/sys/syscalls.ts';
-import { systemClock } from '../../src/util/clock.ts';
+import { type Clock, systemClock } from '../../src/util/clock.ts';
 import { silentLog } from '../../src/util/log.ts';
 import type { MakeNode } from './block-node-suite.ts';
 
@@ -16,6 +16,8 @@ export interface FileKind {
   noFlush?: boolean;
   discard?: FileNodeOptions['discard'];
   detectZeroes?: FileNodeOptions['detectZeroes'];
+  /** By which it finds out that a write was slow. */
+  clock?: Clock;
 }
 
 export function openFileNode(
@@ -31,7 +33,7 @@ export function openFileNode(
     discard: kind.discard ?? 'unmap',
     detectZeroes: kind.detectZeroes ?? 'off',
     syscalls: loadSyscalls({ ffi: kind.ffi ?? true, log: silentLog }),
-    clock: systemClock,
+    clock: kind.clock ?? systemClock,
     log: silentLog,
   });
 }

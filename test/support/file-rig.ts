@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
-import { openFileNode } from '../conformance/make-file-node.ts';
+import { type FileKind, openFileNode } from '../conformance/make-file-node.ts';
 import { type NbdRig, type NbdRigOptions, startNbdRig } from './nbd-rig.ts';
 import { currentScope, tempDir } from './peers.ts';
 
@@ -9,10 +9,11 @@ import { currentScope, tempDir } from './peers.ts';
 export async function startFileRig(
   size: number,
   options: NbdRigOptions = {},
+  kind: FileKind = {},
 ): Promise<NbdRig & { filename: string }> {
   const filename = join(await tempDir(), 'disk.raw');
   await makeSparseFile(filename, size);
-  const node = await openFileNode(filename, false);
+  const node = await openFileNode(filename, false, kind);
   currentScope().onClose(() => node.close());
   return { ...(await startNbdRig({ ...options, node })), filename };
 }

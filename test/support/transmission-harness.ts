@@ -56,6 +56,7 @@ export class TransmissionHarness {
           });
           return true;
         },
+        take: () => {},
         pause: () => {
           this.paused = true;
         },

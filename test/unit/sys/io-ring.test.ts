@@ -1,13 +1,13 @@
 import fs from 'node:fs';
 import { constants } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
-import koffi, { type LibraryHandle } from 'koffi';
+import koffi from 'koffi';
 import { expect, it } from 'vitest';
 import { IoRing } from '../../../src/sys/io-ring.ts';
 import { IO_RING_ENTRIES } from '../../../src/util/limits.ts';
 import { kernelHasRings } from '../../support/io-ring.ts';
+import { libc, libcWith } from '../../support/libc.ts';
 
-const libc = koffi.load(null);
 const { EAGAIN, EFAULT } = constants.errno;
 
 /** Rings and sockets that this process has open. */
@@ -19,14 +19,6 @@ function open(): number {
       return false;
     }
   }).length;
-}
-
-/** libc with other functions where `replace` gives some. */
-function libcWith(
-  replace: (declaration: string) => ((...args: unknown[]) => unknown) | undefined,
-): LibraryHandle {
-  const func = (declaration: string) => replace(declaration) ?? libc.func(declaration);
-  return { func } as unknown as LibraryHandle;
 }
 
 function address(buffer: Buffer): number {
