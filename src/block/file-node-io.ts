@@ -7,6 +7,7 @@ import type { FileBytes } from '../util/file-bytes.ts';
 import { MiB } from '../util/limits.ts';
 import { isZero, ZERO_BLOCK_BYTES } from './detect-zeroes.ts';
 import { WriteBreaker } from './file-node-breaker.ts';
+import { WritebackWatch } from './file-node-writeback.ts';
 import { FileZeroes } from './file-node-zeroes.ts';
 import { type Completion, WRITE_FUA, ZERO_MAY_UNMAP, ZERO_NO_FALLBACK } from './node.ts';
 
@@ -90,12 +91,14 @@ const HEAD_BYTES = 64;
 export class BufferedDisk extends FileDisk {
   readonly #inMemory: boolean;
   readonly #breaker: WriteBreaker;
+  readonly #writeback: WritebackWatch;
   readonly #head = Buffer.allocUnsafeSlow(HEAD_BYTES);
 
   constructor(file: FileHandle, clock: Clock) {
     super(file);
     this.#inMemory = file.inMemory;
     this.#breaker = new WriteBreaker(clock);
+    this.#writeback = new WritebackWatch(clock, file.syscalls.isWritingBack);
   }
 
   override read(offset: number, buffer: Buffer): Completion {
@@ -143,7 +146,7 @@ export class BufferedDisk extends FileDisk {
   }
 
   override receive(offset: number, length: number, arrived: Arrived): Received | undefined {
-    if (!this.#breaker.tryStart()) return undefined;
+    if (this.#writeback.isOn || !this.#breaker.tryStart()) return undefined;
     try {
       return this.syscalls.receiveFile(arrived, this.fd, offset, length);
     } finally {

@@ -2,6 +2,7 @@ import fs from 'node:fs';
 import { constants } from 'node:os';
 import koffi, { type LibraryHandle } from 'koffi';
 import { AsyncCalls } from './async-calls.ts';
+import { DirtyPages } from './dirty-pages.ts';
 import { IoRing } from './io-ring.ts';
 import { readInPool, writeInPool } from './pool-io.ts';
 import { SocketPipe } from './socket-pipe.ts';
@@ -69,6 +70,7 @@ export function linuxSyscalls(): Syscalls {
   const cacheFound = new BigUint64Array(CACHESTAT_WORDS);
   const sendOffset = new BigInt64Array(1);
   const disk = lazily(() => transfersOf(libc, address));
+  const dirtyPages = lazily(() => new DirtyPages());
   const socketPipe = lazily(() => new SocketPipe(libc, pageBytes));
 
   return {
@@ -105,6 +107,8 @@ export function linuxSyscalls(): Syscalls {
         else if (koffi.errno() !== EINTR) throw systemError('pwrite', koffi.errno());
       }
     },
+
+    isWritingBack: () => dirtyPages().areWrittenBack,
 
     async writeDurable(fd, data, offset) {
       const base = address(data);

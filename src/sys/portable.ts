@@ -24,6 +24,8 @@ export const portableSyscalls: Syscalls = {
     }
   },
 
+  isWritingBack: () => false,
+
   async writeDurable(fd, data, offset) {
     await writeInPool(fd, data, offset);
     await syncInPool(fd);

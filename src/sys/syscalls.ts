@@ -31,6 +31,8 @@ export interface Syscalls {
   write(fd: number, data: Buffer, offset: number): Promise<void>;
   /** Writes all of `data` before it returns, for writes that end in the page cache. */
   writeSync(fd: number, data: Buffer, offset: number): void;
+  /** Whether the kernel writes the page cache back, so that who fills it may wait. Takes 40 us. */
+  isWritingBack(): boolean;
   /** Writes all of `data`, on stable storage when it is done. Does not block the caller. */
   writeDurable(fd: number, data: Buffer, offset: number): Promise<void>;
   /** The data or hole that `offset` lies in, cut off at `end`; a hole reads as zeroes. */
