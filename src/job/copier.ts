@@ -227,7 +227,8 @@ export class Copier {
    */
   async #copyClaim(claim: Claim): Promise<void> {
     const { range } = claim;
-    const extents = await this.#extentsOf(range);
+    const found = this.#extentsOf(range);
+    const extents = found instanceof Promise ? await found : found;
     const end = range.offset + range.length;
     const parts: Extent[] = [];
     let at = range.offset;
@@ -245,11 +246,15 @@ export class Copier {
     }
     this.#adapt(extents, range);
     const work = this.#piecesOf(parts);
+    // Most claims are one piece, and lanes are dear until they are compiled well.
+    if (work.length === 1) await this.#copyPiece(claim, work[0]!);
+    else await this.#copyPieces(claim, work);
+  }
+
+  async #copyPieces(claim: Claim, work: readonly Extent[]): Promise<void> {
     const next = work.values();
     const lane = async () => {
-      for (const piece of next) {
-        await this.#guarded(claim, piece, piece.zero ? this.#zero(piece) : this.#data(piece));
-      }
+      for (const piece of next) await this.#copyPiece(claim, piece);
     };
     await Promise.all(Array.from({ length: Math.min(LANES_MAX, work.length) }, lane));
   }
@@ -267,16 +272,16 @@ export class Copier {
   }
 
   /** Asks only where an answer can save something: a few written bytes are data. */
-  async #extentsOf(range: DiskRange): Promise<readonly Extent[]> {
+  #extentsOf(range: DiskRange): readonly Extent[] | Promise<readonly Extent[]> {
     const { bitmap, clusterBytes } = this.#top.dirty;
     const data = [{ ...range, hole: false, zero: false }];
     if (range.length < Math.min(bitmap.granularity, ZERO_BLOCK_BYTES)) return data;
+    const inUnits = (extents: readonly Extent[]) => extentsInUnits(extents, clusterBytes, range);
     try {
-      const { offset, length } = range;
-      const extents = await this.#top.child.blockStatus(offset, length, EXTENTS_MAX);
-      return extentsInUnits(extents, clusterBytes, range);
-    } catch {
+      const found = this.#top.child.blockStatus(range.offset, range.length, EXTENTS_MAX);
       // As QEMU: who cannot tell what the source holds copies it.
+      return found instanceof Promise ? found.then(inUnits, () => data) : inUnits(found);
+    } catch {
       return data;
     }
   }
@@ -289,15 +294,16 @@ export class Copier {
       : PIECE_BYTES_MAX;
   }
 
-  /** Marks the range again when its copy fails, then tells. */
-  async #guarded(claim: Claim, range: DiskRange, work: Promise<void>): Promise<void> {
+  /** Marks the piece again when its copy fails, then tells. */
+  async #copyPiece(claim: Claim, piece: Extent): Promise<void> {
     try {
-      await work;
+      await (piece.zero ? this.#zero(piece) : this.#data(piece));
     } catch (error) {
       if (!(error instanceof SideError)) throw error;
-      this.#markAgain(claim, range);
-      const doing = `Cannot copy ${range.length} bytes at ${range.offset} to the mirror's target`;
-      this.#listener.onError(error.side, asBlockError(error.cause, doing), range);
+      const { offset, length } = piece;
+      this.#markAgain(claim, piece);
+      const doing = `Cannot copy ${length} bytes at ${offset} to the mirror's target`;
+      this.#listener.onError(error.side, asBlockError(error.cause, doing), { offset, length });
     }
   }
 
@@ -341,14 +347,20 @@ export class Copier {
 
   async #fromFile(offset: number, bytes: FileBytes): Promise<void> {
     this.#assertWanted();
-    await this.#inWindow(bytes.length, async () => {
-      try {
-        await this.#target().writeFile(offset, bytes);
-      } catch (error) {
-        throw new SideError('target', error);
-      }
-      if (bytes.failure !== undefined) throw new SideError('source', bytes.failure);
-    });
+    const { length } = bytes;
+    const sentAt = this.#window.sent(length);
+    try {
+      await this.#target().writeFile(offset, bytes);
+    } catch (error) {
+      this.#window.lost(length);
+      throw new SideError('target', error);
+    }
+    if (bytes.failure === undefined) {
+      this.#window.taken(length, sentAt);
+      return;
+    }
+    this.#window.lost(length);
+    throw new SideError('source', bytes.failure);
   }
 
   async #viaMemory({ offset, length }: DiskRange): Promise<void> {
@@ -356,21 +368,17 @@ export class Copier {
     const data = buffer.subarray(0, length);
     try {
       await this.#readSource(offset, data);
-      await this.#inWindow(length, () => this.#writeTarget(offset, data));
+      const sentAt = this.#window.sent(length);
+      try {
+        await this.#writeTarget(offset, data);
+      } catch (error) {
+        this.#window.lost(length);
+        throw error;
+      }
+      this.#window.taken(length, sentAt);
     } finally {
       this.#pool.give(buffer);
     }
-  }
-
-  async #inWindow(bytes: number, write: () => Promise<void>): Promise<void> {
-    const sentAt = this.#window.sent(bytes);
-    try {
-      await write();
-    } catch (error) {
-      this.#window.lost(bytes);
-      throw error;
-    }
-    this.#window.taken(bytes, sentAt);
   }
 
   #assertWanted(): void {
