@@ -1,10 +1,10 @@
 import fs from 'node:fs';
 import { readInPool, writeInPool } from '../sys/pool-io.ts';
 import type { Syscalls } from '../sys/syscalls.ts';
-import type { Arrived, Received } from '../util/arrived.ts';
+import { type Arrived, type Received, touchedBytes } from '../util/arrived.ts';
 import type { Clock } from '../util/clock.ts';
 import type { FileBytes } from '../util/file-bytes.ts';
-import { MiB } from '../util/limits.ts';
+import { KiB, MiB } from '../util/limits.ts';
 import { isZero, ZERO_BLOCK_BYTES } from './detect-zeroes.ts';
 import { WriteBreaker } from './file-node-breaker.ts';
 import { WritebackWatch } from './file-node-writeback.ts';
@@ -26,6 +26,8 @@ export interface FileHandle {
   readonly device: boolean;
   /** On a file system that is memory, so that reads never wait for a disk. */
   readonly inMemory: boolean;
+  /** What the file system reads and writes as a whole (st_blksize). */
+  readonly blockBytes: number;
   /** What the kernel zeroes without writing are multiples of this. */
   readonly zeroBlockBytes: number;
 }
@@ -80,6 +82,9 @@ const SYNC_READ_BYTES_MAX = MiB;
  */
 const POOL_WRITE_BYTES_MIN = MiB;
 
+/** Of file systems that fill the page cache by the page. */
+const BLOCK_BYTES_MAX = 4 * KiB;
+
 /** Enough to tell a block of data from one of zeroes, nearly always. */
 const HEAD_BYTES = 64;
 
@@ -90,6 +95,7 @@ const HEAD_BYTES = 64;
  */
 export class BufferedDisk extends FileDisk {
   readonly #inMemory: boolean;
+  readonly #blockBytes: number;
   readonly #breaker: WriteBreaker;
   readonly #writeback: WritebackWatch;
   readonly #head = Buffer.allocUnsafeSlow(HEAD_BYTES);
@@ -97,6 +103,7 @@ export class BufferedDisk extends FileDisk {
   constructor(file: FileHandle, clock: Clock) {
     super(file);
     this.#inMemory = file.inMemory;
+    this.#blockBytes = file.blockBytes;
     this.#breaker = new WriteBreaker(clock);
     this.#writeback = new WritebackWatch(clock, file.syscalls.isWritingBack);
   }
@@ -146,12 +153,13 @@ export class BufferedDisk extends FileDisk {
   }
 
   override receive(offset: number, length: number, arrived: Arrived): Received | undefined {
+    // Parts end at pages, which may be less than what the file system reads and writes.
+    if (this.#blockBytes > BLOCK_BYTES_MAX) return undefined;
     if (this.#writeback.isOn || !this.#breaker.tryStart()) return undefined;
-    try {
-      return this.syscalls.receiveFile(arrived, this.fd, offset, length);
-    } finally {
-      this.#breaker.end();
-    }
+    const received = this.syscalls.receiveFile(arrived, this.fd, offset, length);
+    // What was not tried says nothing about the disk.
+    if (received !== undefined && touchedBytes(received) > 0) this.#breaker.end();
+    return received;
   }
 
   override write(offset: number, data: Buffer, flags: number): Completion {

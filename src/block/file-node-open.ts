@@ -43,7 +43,8 @@ export function openFile(options: OpenFileOptions): OpenFile {
     const directBlockBytes = options.direct ? directBlock(fd, size, options) : undefined;
     const zeroBlockBytes = geometry?.logicalBlockBytes ?? 1;
     const inMemory = !device && fs.statfsSync(filename).type === TMPFS_MAGIC;
-    return { fd, device, inMemory, size, zeroBlockBytes, directBlockBytes };
+    const { blksize: blockBytes } = stats;
+    return { fd, device, inMemory, size, blockBytes, zeroBlockBytes, directBlockBytes };
   } catch (error) {
     if (fd !== undefined) fs.closeSync(fd);
     if (error instanceof BlockError) throw error;

@@ -4,6 +4,7 @@ import { type Arrived, type Received, touchedBytes } from '../util/arrived.ts';
 import { assert } from '../util/assert.ts';
 import { asBlockError, BlockError, RefusedError } from '../util/errors.ts';
 import type { FileBytes } from '../util/file-bytes.ts';
+import { ArrivingWrites } from './arriving-writes.ts';
 
 /**
  * A vertex of the block graph: a disk, or a filter above one. Every kind of disk has this shape.
@@ -69,6 +70,7 @@ export abstract class BlockNode {
   }
 
   readonly #bitmaps = new BitmapSet();
+  readonly #arriving = new ArrivingWrites();
   /** Write-like requests that have not finished, for `settled`. */
   readonly #writesInFlight = new Set<Promise<void>>();
 
@@ -126,7 +128,9 @@ export abstract class BlockNode {
     this.#assertRange(offset, length);
     const received = this.doReceive(offset, length, arrived);
     const bytes = received === undefined ? 0 : touchedBytes(received);
-    if (bytes > 0) record(this.#bitmaps.recording, offset, bytes);
+    if (bytes === 0) return received;
+    record(this.#bitmaps.recording, offset, bytes);
+    this.#arriving.add(arrived.write, offset, bytes);
     return received;
   }
 
@@ -264,6 +268,7 @@ export abstract class BlockNode {
   addBitmap(bitmap: DirtyBitmap): void {
     assert(bitmap.size === this.size, 'a bitmap covers its node');
     this.#bitmaps.add(bitmap);
+    this.#markArriving(bitmap);
   }
 
   removeBitmap(bitmap: DirtyBitmap): void {
@@ -277,10 +282,16 @@ export abstract class BlockNode {
   /**
    * Starts or stops marking this node's writes in the bitmap. A write that is in flight meanwhile
    * is marked: it counts for the bitmaps that recorded when it began and for those that do when it
-   * ends.
+   * ends. What `receive` has written of one that is not answered yet is marked at once.
    */
   setRecording(bitmap: DirtyBitmap, enabled: boolean): void {
     this.#bitmaps.setRecording(bitmap, enabled);
+    this.#markArriving(bitmap);
+  }
+
+  #markArriving(bitmap: DirtyBitmap): void {
+    if (!bitmap.enabled) return;
+    for (const { offset, length } of this.#arriving.ranges()) bitmap.set(offset, length);
   }
 
   /**

@@ -12,6 +12,8 @@ import { assert } from '../util/assert.ts';
 export interface RangeHold {
   /** Lets the range go. Once, and by whoever got the hold. */
   release(): void;
+  /** Lets go what is at `end` and behind it; something stays held. */
+  shorten(end: number): void;
 }
 
 export class RangeLock {
@@ -50,7 +52,7 @@ export class RangeLock {
 
   #claim(offset: number, length: number): Claim {
     assert(offset >= 0 && length > 0, 'a range to hold has a length');
-    return new Claim(this.#release, offset, offset + length);
+    return new Claim(this.#owner, offset, offset + length);
   }
 
   #countOverlaps(offset: number, end: number): number {
@@ -59,36 +61,59 @@ export class RangeLock {
     return count;
   }
 
-  readonly #release = (claim: Claim): void => {
-    assert(this.#claims.delete(claim), 'a range is released once');
+  readonly #owner = {
+    release: (claim: Claim) => {
+      assert(this.#claims.delete(claim), 'a range is released once');
+      this.#leave(claim, claim.offset, claim.end);
+    },
+    shorten: (claim: Claim, end: number) => {
+      assert(end > claim.offset && end <= claim.end, 'a part of a range stays held');
+      const before = claim.end;
+      claim.end = end;
+      this.#leave(claim, end, before);
+    },
+  };
+
+  /** A claim has no more of the range: who waited for that alone has one less to wait for. */
+  #leave(claim: Claim, offset: number, end: number): void {
     if (this.#waiting === 0) return;
     for (const later of this.#claims) {
-      if (!overlap(later, claim.offset, claim.end)) continue;
+      if (later === claim || !overlap(later, offset, end)) continue;
+      if (offset > claim.offset && overlap(later, claim.offset, offset)) continue;
       later.blockers--;
       if (later.blockers > 0) continue;
       this.#waiting--;
       later.grant!(later);
     }
-  };
+  }
+}
+
+interface Owner {
+  release(claim: Claim): void;
+  shorten(claim: Claim, end: number): void;
 }
 
 class Claim implements RangeHold {
   readonly offset: number;
-  readonly end: number;
+  end: number;
   /** Earlier claims that overlap this one. */
   blockers = 0;
   /** Ends the wait; undefined for a claim that never waited. */
   grant: ((hold: RangeHold) => void) | undefined;
-  readonly #release: (claim: Claim) => void;
+  readonly #owner: Owner;
 
-  constructor(release: (claim: Claim) => void, offset: number, end: number) {
-    this.#release = release;
+  constructor(owner: Owner, offset: number, end: number) {
+    this.#owner = owner;
     this.offset = offset;
     this.end = end;
   }
 
   release(): void {
-    this.#release(this);
+    this.#owner.release(this);
+  }
+
+  shorten(end: number): void {
+    this.#owner.shorten(this, end);
   }
 }
 

@@ -133,7 +133,7 @@ export class Copier {
       if (next === undefined) break;
       const dataBytes = Math.min(next.range.length, pieceBytes);
       claimed += dataBytes;
-      this.#begin({ ...next, dataBytes, unspentBytes: 0, credit: 0 });
+      this.#begin(next.range, next.hold, dataBytes);
     }
     if (claimed === 0 && this.#refused !== undefined) this.#queueFor(this.#refused);
   }
@@ -183,7 +183,7 @@ export class Copier {
       this.#claims--;
       const range = dirty.nextRun(part.offset, part.length);
       if (range?.offset === part.offset && !this.#cancelled) {
-        this.#begin({ range, hold, dataBytes: range.length, unspentBytes: 0, credit: 0 });
+        this.#begin(range, hold, range.length);
         return;
       }
       hold.release();
@@ -192,11 +192,12 @@ export class Copier {
     });
   }
 
-  #begin(claim: Claim): void {
+  #begin(range: DiskRange, hold: RangeHold, dataBytes: number): void {
     const { dirty } = this.#top;
     const before = dirty.bitmap.dirtyBytes;
-    dirty.clear(claim.range.offset, claim.range.length);
-    claim.credit = before - dirty.bitmap.dirtyBytes;
+    dirty.clear(range.offset, range.length);
+    const credit = before - dirty.bitmap.dirtyBytes;
+    const claim = { range, hold, dataBytes, unspentBytes: 0, credit };
     this.#claims++;
     this.#inFlightBytes += claim.dataBytes;
     this.creditInFlight += claim.credit;
@@ -227,8 +228,8 @@ export class Copier {
    */
   async #copyClaim(claim: Claim): Promise<void> {
     const { range } = claim;
-    const found = this.#extentsOf(range);
-    const extents = found instanceof Promise ? await found : found;
+    // Never at once: the time that `pump` takes is what clients are left in peace for.
+    const extents = await this.#extentsOf(range);
     const end = range.offset + range.length;
     const parts: Extent[] = [];
     let at = range.offset;
@@ -242,6 +243,8 @@ export class Copier {
     }
     if (at < end) {
       this.#markAgain(claim, { offset: at, length: end - at });
+      // Who looks for work would have to find that all of it is held.
+      claim.hold.shorten(at);
       this.#cursor = Math.min(this.#cursor, at);
     }
     this.#adapt(extents, range);

@@ -1,6 +1,6 @@
 import type { RequestHeader } from '../../protocol/nbd/transmission.ts';
 import type { Connection } from '../net/connection.ts';
-import type { Received } from '../util/arrived.ts';
+import type { ArrivingWrite, Received } from '../util/arrived.ts';
 import { DIRECT_HEAD_BYTES } from '../util/limits.ts';
 import type { Requests } from './requests.ts';
 
@@ -18,10 +18,21 @@ export class DirectPayload {
   readonly #requests: Pick<Requests, 'receive'>;
   readonly #memory = Buffer.allocUnsafeSlow(DIRECT_HEAD_BYTES);
   #headBytes = 0;
+  #write: ArrivingWrite = { hasEnded: true };
 
   constructor(connection: Pick<Connection, 'take'>, requests: Pick<Requests, 'receive'>) {
     this.#connection = connection;
     this.#requests = requests;
+  }
+
+  /** A WRITE begins to arrive. */
+  begin(): void {
+    this.#write = { hasEnded: false };
+  }
+
+  /** The WRITE that arrives: who answers it, or knows that nobody will, says that it ended. */
+  get write(): ArrivingWrite {
+    return this.#write;
   }
 
   /** Where the next bytes belong. `missing` is the request without what is written of it. */
@@ -50,7 +61,7 @@ export class DirectPayload {
     const head = this.#memory.subarray(0, this.#headBytes);
     let received: Received | undefined;
     this.#connection.take((socket) => {
-      received = this.#requests.receive(missing, { head, socket });
+      received = this.#requests.receive(missing, { head, socket, write: this.#write });
       return received?.takenBytes ?? 0;
     });
     if (received === undefined) return this.leave();

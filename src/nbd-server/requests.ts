@@ -86,10 +86,10 @@ export class Requests {
   }
 
   /**
-   * A WRITE whose payload is complete. `pooled` is the buffer that it stands in when that is to be
-   * given back. Returns whether `data` is still in use.
+   * A WRITE whose payload is complete. Returns whether `data` is still in use; `onEnded` is called
+   * when it is no more, before the answer.
    */
-  write(request: RequestHeader, data: Buffer, pooled?: Buffer): boolean {
+  write(request: RequestHeader, data: Buffer, onEnded?: () => void): boolean {
     const { node, counters, writeFlags } = this.#export;
     counters.writes++;
     counters.writtenBytes += request.length;
@@ -98,18 +98,18 @@ export class Requests {
       const flags = writeFlags | flagsOf(request);
       done = request.length === 0 ? undefined : node.write(request.offset, data, flags);
     } catch (error) {
-      if (pooled !== undefined) this.#pool.give(pooled);
+      onEnded?.();
       this.#fail(request, error);
       return false;
     }
     if (done === undefined) {
-      if (pooled !== undefined) this.#pool.give(pooled);
+      onEnded?.();
       this.#replies.ok(request);
       return false;
     }
     const copy = { ...request };
     this.#later(copy, done, (failed) => {
-      if (pooled !== undefined) this.#pool.give(pooled);
+      onEnded?.();
       if (!failed) this.#replies.ok(copy);
     });
     return true;

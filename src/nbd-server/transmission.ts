@@ -197,6 +197,7 @@ export class Transmission implements ByteSink {
     this.#turn?.cancel();
     this.#flushing?.cancel();
     this.#stallWatch?.cancel();
+    this.#direct.write.hasEnded = true;
     this.#share.leave();
     this.#settleShare();
   }
@@ -353,6 +354,7 @@ export class Transmission implements ByteSink {
       return at + length;
     }
     this.#state = 'payload';
+    this.#direct.begin();
     const nothingCame = at === chunk.length && this.#held.length === 0;
     if (this.#requestsAreLong && nothingCame) this.#receive();
     else this.#gather(NOTHING);
@@ -368,6 +370,7 @@ export class Transmission implements ByteSink {
     if (rest !== undefined) this.#gather(rest);
     else if (missing.length === 0) {
       this.#state = 'header';
+      this.#direct.write.hasEnded = true;
       this.#requests.received(missing);
       this.#settleShare();
     }
@@ -396,7 +399,11 @@ export class Transmission implements ByteSink {
     this.#payload = undefined;
     this.#state = 'header';
     const data = pooled.subarray(0, this.#request.length);
-    this.#writesTakeTime = this.#requests.write(this.#request, data, pooled);
+    const { write } = this.#direct;
+    this.#writesTakeTime = this.#requests.write(this.#request, data, () => {
+      this.#pool.give(pooled);
+      write.hasEnded = true;
+    });
     this.#settleShare();
   }
 

@@ -3,6 +3,7 @@ import { constants } from 'node:os';
 import koffi, { type LibraryHandle } from 'koffi';
 import { AsyncCalls } from './async-calls.ts';
 import { DirtyPages } from './dirty-pages.ts';
+import { ifPossible } from './if-possible.ts';
 import { IoRing } from './io-ring.ts';
 import { readInPool, writeInPool } from './pool-io.ts';
 import { SocketPipe } from './socket-pipe.ts';
@@ -70,8 +71,8 @@ export function linuxSyscalls(): Syscalls {
   const cacheFound = new BigUint64Array(CACHESTAT_WORDS);
   const sendOffset = new BigInt64Array(1);
   const disk = lazily(() => transfersOf(libc, address));
-  const dirtyPages = lazily(() => new DirtyPages());
-  const socketPipe = lazily(() => new SocketPipe(libc, pageBytes));
+  const dirtyPages = ifPossible(() => new DirtyPages());
+  const socketPipe = ifPossible(() => new SocketPipe(libc, pageBytes));
 
   return {
     readCached(fd, buffer, offset) {
@@ -93,7 +94,8 @@ export function linuxSyscalls(): Syscalls {
       return Math.max(0, sendfile(socket, fd, sendOffset, length));
     },
 
-    receiveFile: (arrived, fd, offset, length) => socketPipe().receive(arrived, fd, offset, length),
+    receiveFile: (arrived, fd, offset, length) =>
+      socketPipe()?.receive(arrived, fd, offset, length),
 
     read: (fd, buffer, offset) => disk().read(fd, buffer, offset),
     write: (fd, data, offset) => disk().write(fd, data, offset),
@@ -108,7 +110,7 @@ export function linuxSyscalls(): Syscalls {
       }
     },
 
-    isWritingBack: () => dirtyPages().areWrittenBack,
+    isWritingBack: () => dirtyPages()?.areWrittenBack ?? false,
 
     async writeDurable(fd, data, offset) {
       const base = address(data);

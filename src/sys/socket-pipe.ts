@@ -63,7 +63,8 @@ export class SocketPipe {
     const end = this.#wholePages(offset, length, there);
     if (end <= offset) return NOTHING;
     let at = offset;
-    let inPipe = head.length === 0 ? 0 : fs.writeSync(this.#in, head);
+    let inPipe = this.#put(head);
+    if (inPipe < head.length) return NOTHING;
     let takenBytes = 0;
     const result = (): Received => {
       return { writtenBytes: at - offset, takenBytes, unwritten: this.#readOut(inPipe) };
@@ -95,6 +96,16 @@ export class SocketPipe {
     if (there >= length) return offset + length;
     const end = offset + there;
     return end - (end % this.#pageBytes);
+  }
+
+  /** A page at most, so all of it or, when there is no memory, nothing. */
+  #put(head: Buffer): number {
+    if (head.length === 0) return 0;
+    try {
+      return fs.writeSync(this.#in, head);
+    } catch {
+      return 0;
+    }
   }
 
   #waitingAt(socket: number): number {

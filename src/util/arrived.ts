@@ -4,6 +4,12 @@ export interface Arrived {
   readonly head: Buffer;
   /** A descriptor; what it has comes behind the head. */
   readonly socket: number;
+  readonly write: ArrivingWrite;
+}
+
+/** A client's WRITE whose parts go to the disk one by one: until it is answered it is in flight. */
+export interface ArrivingWrite {
+  hasEnded: boolean;
 }
 
 /** What became of them. */

@@ -1,4 +1,4 @@
-import { expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { BufferedDisk } from '../../../src/block/file-node-io.ts';
 import { WritebackWatch } from '../../../src/block/file-node-writeback.ts';
 import { portableSyscalls } from '../../../src/sys/portable.ts';
@@ -16,20 +16,49 @@ it('asks the kernel now and then, not for every write', () => {
   expect(asked).toBe(2);
 });
 
-it('what arrives waits on no disk that is being written to', () => {
-  let isWritingBack = true;
-  const written = { writtenBytes: 4096, takenBytes: 4096, unwritten: Buffer.alloc(0) };
-  const syscalls = {
-    ...portableSyscalls,
-    isWritingBack: () => isWritingBack,
-    receiveFile: () => written,
-  };
+const NOTHING = Buffer.alloc(0);
+const arrived = { head: NOTHING, socket: -1, write: { hasEnded: false } };
+
+/** A disk that receives what and when the test says. */
+function receivingDisk(options: { blockBytes?: number; isWritingBack?: () => boolean } = {}) {
+  const { blockBytes = 4096, isWritingBack = () => false } = options;
   const clock = new FakeClock();
-  const file = { syscalls, fd: -1, device: false, inMemory: false, zeroBlockBytes: 4096 };
-  const disk = new BufferedDisk(file, clock);
-  const arrived = { head: Buffer.alloc(0), socket: -1 };
-  expect(disk.receive(0, 4096, arrived)).toBeUndefined();
-  isWritingBack = false;
-  clock.advance(50);
-  expect(disk.receive(0, 4096, arrived)).toBe(written);
+  const next = { writtenBytes: 4096, takesMs: 0 };
+  const receiveFile = () => {
+    clock.advance(next.takesMs);
+    return { writtenBytes: next.writtenBytes, takenBytes: next.writtenBytes, unwritten: NOTHING };
+  };
+  const syscalls = { ...portableSyscalls, isWritingBack, receiveFile };
+  const kind = { device: false, inMemory: false, blockBytes, zeroBlockBytes: 1 };
+  const disk = new BufferedDisk({ syscalls, fd: -1, ...kind }, clock);
+  return { clock, next, receive: () => disk.receive(0, 4096, arrived) };
+}
+
+describe('what arrives for a disk', () => {
+  it('waits for none that is written back to', () => {
+    let isWritingBack = true;
+    const { clock, receive } = receivingDisk({ isWritingBack: () => isWritingBack });
+    expect(receive()).toBeUndefined();
+    isWritingBack = false;
+    clock.advance(50);
+    expect(receive()).toMatchObject({ writtenBytes: 4096 });
+  });
+
+  it('is not cut where a file system would have to read the rest of a block', () => {
+    expect(receivingDisk({ blockBytes: 128 * 1024 }).receive()).toBeUndefined();
+  });
+
+  it('rests longer after each slow part, also when some bring nothing', () => {
+    const { clock, next, receive } = receivingDisk();
+    const rests = [];
+    for (let round = 0; round < 3; round++) {
+      Object.assign(next, { writtenBytes: 4096, takesMs: 10 });
+      receive();
+      const start = clock.now();
+      Object.assign(next, { writtenBytes: 0, takesMs: 0 });
+      while (receive() === undefined) clock.advance(1);
+      rests.push(clock.now() - start);
+    }
+    expect(rests).toEqual([80, 160, 320]);
+  });
 });

@@ -94,3 +94,33 @@ describe('a range lock', () => {
     expect(() => hold.release()).toThrow('released once');
   });
 });
+
+describe('a hold that is shortened', () => {
+  it('lets go what is behind its new end, to those who wait for nothing else', async () => {
+    const lock = new RangeLock();
+    const hold = lock.tryLock(0, 100)!;
+    const granted: string[] = [];
+    const wait = (name: string, offset: number, length: number) =>
+      Promise.resolve(lock.lock(offset, length)).then((got) => {
+        granted.push(name);
+        return got;
+      });
+    const behind = wait('behind', 50, 10);
+    void wait('across', 40, 10);
+    void wait('before', 0, 10);
+    void wait('behind the one behind', 55, 10);
+    hold.shorten(45);
+    await behind;
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(granted).toEqual(['behind']);
+    expect(lock.tryLock(45, 5)).toBeUndefined();
+    expect(lock.tryLock(70, 30)).toBeDefined();
+    (await behind).release();
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(granted).toEqual(['behind', 'behind the one behind']);
+    hold.release();
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(granted.slice(2).sort()).toEqual(['across', 'before']);
+    expect(lock.waiting).toBe(0);
+  });
+});

@@ -11,7 +11,9 @@ import {
 import { DirtyBitmap } from '../../../src/bitmap/dirty-bitmap.ts';
 import { MemoryNode } from '../../../src/block/memory-node.ts';
 import type { CopyMode } from '../../../src/block/mirror-top.ts';
+import type { BlockNode } from '../../../src/block/node.ts';
 import { RawNode } from '../../../src/block/raw-node.ts';
+import type { SyncMode } from '../../../src/job/mirror-scan.ts';
 import { JobRegistry } from '../../../src/job/registry.ts';
 import { startMirror } from '../../../src/job/start-mirror.ts';
 import { systemClock } from '../../../src/util/clock.ts';
@@ -56,13 +58,24 @@ async function writeBeginning(
   await vi.waitFor(() => expect(directBytes()).toBe(data.length));
 }
 
+function recording(node: BlockNode): DirtyBitmap {
+  const bitmap = new DirtyBitmap({ name: 'b', size: SIZE, granularity: 64 * KiB });
+  node.addBitmap(bitmap);
+  node.setRecording(bitmap, true);
+  return bitmap;
+}
+
 /** A mirror of the file to memory. */
-function mirror({ graph, node }: Pick<NbdRig, 'graph' | 'node'>, copyMode: CopyMode) {
+function mirror(
+  { graph, node }: Pick<NbdRig, 'graph' | 'node'>,
+  copyMode: CopyMode,
+  sync: SyncMode = 'full',
+) {
   const jobs = new JobRegistry({ clock: systemClock, log: silentLog, onEvent() {} });
   const target = new MemoryNode('target', { size: SIZE });
   graph.add(target);
   const job = startMirror(jobs, graph, {
-    ...{ id: 'm0', source: node, target, sync: 'full', copyMode, filterNodeName: 'top' },
+    ...{ id: 'm0', source: node, target, sync, copyMode, filterNodeName: 'top' },
   });
   return { job, target };
 }
@@ -230,13 +243,19 @@ describe('a long WRITE to a file', () => {
 describe('a long WRITE that is cut off', () => {
   it('is in the bitmaps as far as it came', async () => {
     const rig = await directRig();
-    const bitmap = new DirtyBitmap({ name: 'b', size: SIZE, granularity: 64 * KiB });
-    rig.node.addBitmap(bitmap);
-    rig.node.setRecording(bitmap, true);
+    const bitmap = recording(rig.node);
     await writeBeginning(rig, pattern(128 * KiB, 2));
     rig.client.close();
     expect(bitmap.count).toBe(128 * KiB);
     expect(bitmap.isDirty(MiB)).toBe(true);
+  });
+
+  it('is in no bitmap that begins later', async () => {
+    const rig = await directRig();
+    await writeBeginning(rig, pattern(128 * KiB, 2));
+    rig.client.close();
+    await vi.waitFor(() => expect(rig.export.clients.size).toBe(0));
+    expect(recording(rig.node).count).toBe(0);
   });
 
   it('is mirrored as far as it came', async () => {
@@ -252,15 +271,56 @@ describe('a long WRITE that is cut off', () => {
   });
 });
 
-it('a mirror that begins within a long WRITE waits for nobody and gets all of it', async () => {
-  const rig = await directRig();
-  await writeBeginning(rig, pattern(128 * KiB, 2));
-  const { job, target } = mirror(rig, 'write-blocking');
-  await vi.waitFor(() => expect(job.status).toBe('ready'));
-  rig.client.send(pattern(LONG - 128 * KiB, 3));
-  expect((await rig.client.reply()).error).toBe(0);
-  expect(rig.directBytes()).toBe(128 * KiB);
-  job.complete();
-  await job.ended;
-  expect((await contents(target)).equals(fs.readFileSync(rig.filename))).toBe(true);
+describe('what begins within a long WRITE', () => {
+  it('if it is a bitmap, has all of the WRITE, and nothing of those that ended', async () => {
+    const rig = await directRig();
+    expect(await write(rig.client, 2 * MiB, pattern(LONG, 4))).toBe(0);
+    expect(recording(rig.node).count).toBe(0);
+    rig.node.removeBitmap(rig.node.findBitmap('b')!);
+    rig.receive.mockClear();
+    await writeBeginning(rig, pattern(64 * KiB, 2));
+    rig.client.send(pattern(64 * KiB, 3));
+    await vi.waitFor(() => expect(rig.directBytes()).toBe(128 * KiB));
+    const bitmap = recording(rig.node);
+    expect(bitmap.count).toBe(128 * KiB);
+    rig.client.send(pattern(LONG - 128 * KiB, 3));
+    expect((await rig.client.reply()).error).toBe(0);
+    expect(bitmap.count).toBe(LONG);
+  });
+
+  it.each(['full', 'none'] as const)(
+    'if it is a mirror (%s), waits for nobody and gets all of it',
+    async (sync) => {
+      const rig = await directRig();
+      await writeBeginning(rig, pattern(128 * KiB, 2));
+      const { job, target } = mirror(rig, 'write-blocking', sync);
+      await vi.waitFor(() => expect(job.status).toBe('ready'));
+      rig.client.send(pattern(LONG - 128 * KiB, 3));
+      expect((await rig.client.reply()).error).toBe(0);
+      expect(rig.directBytes()).toBe(128 * KiB);
+      job.complete();
+      await job.ended;
+      const there = (disk: Buffer) => disk.subarray(MiB, MiB + LONG);
+      expect(there(await contents(target)).equals(there(fs.readFileSync(rig.filename)))).toBe(true);
+    },
+  );
+
+  it('has its beginning also when the rest has to be waited for', async () => {
+    const rig = await directRig();
+    await writeBeginning(rig, pattern(128 * KiB, 2));
+    let answer: () => void = () => {};
+    const write = rig.node.write.bind(rig.node);
+    rig.node.write = async (...request) => {
+      await new Promise<void>((resolve) => {
+        answer = resolve;
+      });
+      await write(...request);
+    };
+    rig.receive.mockReturnValue(undefined);
+    rig.client.send(pattern(LONG - 128 * KiB, 3));
+    await vi.waitFor(() => expect(rig.export.counters.writes).toBe(2));
+    expect(recording(rig.node).count).toBe(128 * KiB);
+    answer();
+    expect((await rig.client.reply()).error).toBe(0);
+  });
 });

@@ -8,6 +8,7 @@ import { tempDir } from '../../support/peers.ts';
 const PAGE = 4096;
 const DATA = Buffer.from(Array.from({ length: 5 * PAGE }, (_, at) => 1 + (at % 251)));
 const NOTHING = Buffer.alloc(0);
+const write = { hasEnded: false };
 const opened: number[] = [];
 
 afterEach(() => {
@@ -42,7 +43,7 @@ describe('from a socket to a file', () => {
     const [socket, peer] = socketPair();
     const fd = await openFile();
     fs.writeSync(peer, DATA);
-    const received = pipe.receive({ head: NOTHING, socket }, fd, 100, 2 * PAGE + 7);
+    const received = pipe.receive({ head: NOTHING, socket, write }, fd, 100, 2 * PAGE + 7);
     const bytes = 2 * PAGE + 7;
     expect(received).toEqual({ writtenBytes: bytes, takenBytes: bytes, unwritten: NOTHING });
     expect(
@@ -62,14 +63,14 @@ describe('from a socket to a file', () => {
     const fd = await openFile();
     const head = DATA.subarray(0, 100);
     fs.writeSync(peer, DATA.subarray(100, 2 * PAGE + 50));
-    const first = pipe.receive({ head, socket }, fd, 0, DATA.length);
+    const first = pipe.receive({ head, socket, write }, fd, 0, DATA.length);
     const took = { writtenBytes: 2 * PAGE, takenBytes: 2 * PAGE - 100, unwritten: NOTHING };
     expect(first).toEqual(took);
     // 50 bytes of a page stay where they are.
     const none = { writtenBytes: 0, takenBytes: 0, unwritten: NOTHING };
-    expect(pipe.receive({ head: NOTHING, socket }, fd, 2 * PAGE, 3 * PAGE)).toEqual(none);
+    expect(pipe.receive({ head: NOTHING, socket, write }, fd, 2 * PAGE, 3 * PAGE)).toEqual(none);
     fs.writeSync(peer, DATA.subarray(2 * PAGE + 50));
-    pipe.receive({ head: NOTHING, socket }, fd, 2 * PAGE, 3 * PAGE);
+    pipe.receive({ head: NOTHING, socket, write }, fd, 2 * PAGE, 3 * PAGE);
     expect(contentOf(fd).equals(DATA)).toBe(true);
   });
 
@@ -91,20 +92,25 @@ describe('from a socket to a file', () => {
     const [socket, peer] = socketPair();
     const fd = await openFile();
     fs.writeSync(peer, DATA.subarray(100));
-    const received = pipe.receive({ head: DATA.subarray(0, 100), socket }, fd, 0, DATA.length);
+    const received = pipe.receive(
+      { head: DATA.subarray(0, 100), socket, write },
+      fd,
+      0,
+      DATA.length,
+    );
     expect(received.writtenBytes).toBe(PAGE);
     expect(received.takenBytes).toBe(DATA.length - 100);
     expect(received.unwritten.equals(DATA.subarray(PAGE))).toBe(true);
     toFile = 0;
     fs.writeSync(peer, Buffer.alloc(PAGE, 255));
-    pipe.receive({ head: NOTHING, socket }, fd, PAGE, PAGE);
+    pipe.receive({ head: NOTHING, socket, write }, fd, PAGE, PAGE);
     expect(contentOf(fd)[PAGE]).toBe(255);
   });
 
   it('goes nothing of a socket that is gone', async () => {
     const pipe = new SocketPipe(libc, PAGE);
     const fd = await openFile();
-    expect(pipe.receive({ head: NOTHING, socket: -1 }, fd, 0, PAGE).takenBytes).toBe(0);
+    expect(pipe.receive({ head: NOTHING, socket: -1, write }, fd, 0, PAGE).takenBytes).toBe(0);
     expect(contentOf(fd).every((byte) => byte === 0)).toBe(true);
   });
 });
