@@ -133,7 +133,7 @@ export class Copier {
       if (next === undefined) break;
       const dataBytes = Math.min(next.range.length, pieceBytes);
       claimed += dataBytes;
-      this.#begin(next.range, next.hold, dataBytes);
+      this.#begin({ ...next, dataBytes, unspentBytes: 0, credit: 0 });
     }
     if (claimed === 0 && this.#refused !== undefined) this.#queueFor(this.#refused);
   }
@@ -183,7 +183,7 @@ export class Copier {
       this.#claims--;
       const range = dirty.nextRun(part.offset, part.length);
       if (range?.offset === part.offset && !this.#cancelled) {
-        this.#begin(range, hold, range.length);
+        this.#begin({ range, hold, dataBytes: range.length, unspentBytes: 0, credit: 0 });
         return;
       }
       hold.release();
@@ -192,12 +192,11 @@ export class Copier {
     });
   }
 
-  #begin(range: DiskRange, hold: RangeHold, dataBytes: number): void {
+  #begin(claim: Claim): void {
     const { dirty } = this.#top;
     const before = dirty.bitmap.dirtyBytes;
-    dirty.clear(range.offset, range.length);
-    const credit = before - dirty.bitmap.dirtyBytes;
-    const claim = { range, hold, dataBytes, unspentBytes: 0, credit };
+    dirty.clear(claim.range.offset, claim.range.length);
+    claim.credit = before - dirty.bitmap.dirtyBytes;
     this.#claims++;
     this.#inFlightBytes += claim.dataBytes;
     this.creditInFlight += claim.credit;
@@ -228,7 +227,7 @@ export class Copier {
    */
   async #copyClaim(claim: Claim): Promise<void> {
     const { range } = claim;
-    // Never at once: the time that `pump` takes is what clients are left in peace for.
+    // Nothing is read at once: the time that `pump` takes is what clients are left in peace for.
     const extents = await this.#extentsOf(range);
     const end = range.offset + range.length;
     const parts: Extent[] = [];
@@ -249,15 +248,11 @@ export class Copier {
     }
     this.#adapt(extents, range);
     const work = this.#piecesOf(parts);
-    // Most claims are one piece, and lanes are dear until they are compiled well.
-    if (work.length === 1) await this.#copyPiece(claim, work[0]!);
-    else await this.#copyPieces(claim, work);
-  }
-
-  async #copyPieces(claim: Claim, work: readonly Extent[]): Promise<void> {
     const next = work.values();
     const lane = async () => {
-      for (const piece of next) await this.#copyPiece(claim, piece);
+      for (const piece of next) {
+        await this.#guarded(claim, piece, piece.zero ? this.#zero(piece) : this.#data(piece));
+      }
     };
     await Promise.all(Array.from({ length: Math.min(LANES_MAX, work.length) }, lane));
   }
@@ -275,16 +270,16 @@ export class Copier {
   }
 
   /** Asks only where an answer can save something: a few written bytes are data. */
-  #extentsOf(range: DiskRange): readonly Extent[] | Promise<readonly Extent[]> {
+  async #extentsOf(range: DiskRange): Promise<readonly Extent[]> {
     const { bitmap, clusterBytes } = this.#top.dirty;
     const data = [{ ...range, hole: false, zero: false }];
     if (range.length < Math.min(bitmap.granularity, ZERO_BLOCK_BYTES)) return data;
-    const inUnits = (extents: readonly Extent[]) => extentsInUnits(extents, clusterBytes, range);
     try {
-      const found = this.#top.child.blockStatus(range.offset, range.length, EXTENTS_MAX);
-      // As QEMU: who cannot tell what the source holds copies it.
-      return found instanceof Promise ? found.then(inUnits, () => data) : inUnits(found);
+      const { offset, length } = range;
+      const extents = await this.#top.child.blockStatus(offset, length, EXTENTS_MAX);
+      return extentsInUnits(extents, clusterBytes, range);
     } catch {
+      // As QEMU: who cannot tell what the source holds copies it.
       return data;
     }
   }
@@ -297,16 +292,15 @@ export class Copier {
       : PIECE_BYTES_MAX;
   }
 
-  /** Marks the piece again when its copy fails, then tells. */
-  async #copyPiece(claim: Claim, piece: Extent): Promise<void> {
+  /** Marks the range again when its copy fails, then tells. */
+  async #guarded(claim: Claim, range: DiskRange, work: Promise<void>): Promise<void> {
     try {
-      await (piece.zero ? this.#zero(piece) : this.#data(piece));
+      await work;
     } catch (error) {
       if (!(error instanceof SideError)) throw error;
-      const { offset, length } = piece;
-      this.#markAgain(claim, piece);
-      const doing = `Cannot copy ${length} bytes at ${offset} to the mirror's target`;
-      this.#listener.onError(error.side, asBlockError(error.cause, doing), { offset, length });
+      this.#markAgain(claim, range);
+      const doing = `Cannot copy ${range.length} bytes at ${range.offset} to the mirror's target`;
+      this.#listener.onError(error.side, asBlockError(error.cause, doing), range);
     }
   }
 
@@ -350,20 +344,14 @@ export class Copier {
 
   async #fromFile(offset: number, bytes: FileBytes): Promise<void> {
     this.#assertWanted();
-    const { length } = bytes;
-    const sentAt = this.#window.sent(length);
-    try {
-      await this.#target().writeFile(offset, bytes);
-    } catch (error) {
-      this.#window.lost(length);
-      throw new SideError('target', error);
-    }
-    if (bytes.failure === undefined) {
-      this.#window.taken(length, sentAt);
-      return;
-    }
-    this.#window.lost(length);
-    throw new SideError('source', bytes.failure);
+    await this.#inWindow(bytes.length, async () => {
+      try {
+        await this.#target().writeFile(offset, bytes);
+      } catch (error) {
+        throw new SideError('target', error);
+      }
+      if (bytes.failure !== undefined) throw new SideError('source', bytes.failure);
+    });
   }
 
   async #viaMemory({ offset, length }: DiskRange): Promise<void> {
@@ -371,17 +359,21 @@ export class Copier {
     const data = buffer.subarray(0, length);
     try {
       await this.#readSource(offset, data);
-      const sentAt = this.#window.sent(length);
-      try {
-        await this.#writeTarget(offset, data);
-      } catch (error) {
-        this.#window.lost(length);
-        throw error;
-      }
-      this.#window.taken(length, sentAt);
+      await this.#inWindow(length, () => this.#writeTarget(offset, data));
     } finally {
       this.#pool.give(buffer);
     }
+  }
+
+  async #inWindow(bytes: number, write: () => Promise<void>): Promise<void> {
+    const sentAt = this.#window.sent(bytes);
+    try {
+      await write();
+    } catch (error) {
+      this.#window.lost(bytes);
+      throw error;
+    }
+    this.#window.taken(bytes, sentAt);
   }
 
   #assertWanted(): void {

@@ -20,7 +20,7 @@ export class DirtyPages {
   /** Takes some 40 us to find out. */
   get areWrittenBack(): boolean {
     const bytes = fs.readSync(this.#fd, this.#buffer, 0, FILE_BYTES_MAX, 0);
-    const text = `\n${this.#buffer.toString('latin1', 0, bytes)}`;
+    const text = this.#buffer.toString('latin1', 0, bytes);
     const pages = numberOf(text, 'nr_dirty') + numberOf(text, 'nr_writeback');
     return pages > PART_OF_THRESHOLD * numberOf(text, 'nr_dirty_background_threshold');
   }

@@ -6,7 +6,7 @@ import { MirrorRig, pattern } from '../../support/mirror-rig.ts';
 const MiB = 1 << 20;
 const GiB = 1 << 30;
 
-it('copies begin behind the burst whose time clients are left in peace for', async () => {
+it('copies read behind the burst whose time clients are left in peace for', async () => {
   const rig = new MirrorRig({ size: 4 * MiB });
   await rig.source.write(0, pattern(4 * MiB, 1));
   let inBurst = false;
@@ -19,16 +19,16 @@ it('copies begin behind the burst whose time clients are left in peace for', asy
       inBurst = false;
     });
   });
-  let asked = 0;
+  let reads = 0;
   rig.source.meddle = (verb) => {
-    if (verb === 'status' || verb === 'read') {
-      asked++;
+    if (verb === 'read') {
+      reads++;
       expect(inBurst).toBe(false);
     }
   };
   rig.mirror();
   await rig.ready();
-  expect(asked).toBeGreaterThan(4);
+  expect(reads).toBeGreaterThanOrEqual(4);
   vi.restoreAllMocks();
 });
 

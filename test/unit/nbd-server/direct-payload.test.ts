@@ -1,7 +1,10 @@
 import { expect, it } from 'vitest';
-import { newRequestHeader } from '../../../protocol/nbd/transmission.ts';
+import { NBD_CMD_FLUSH, NBD_CMD_READ, NBD_CMD_WRITE } from '../../../protocol/nbd/constants.ts';
+import { newRequestHeader, REQUEST_BYTES } from '../../../protocol/nbd/transmission.ts';
 import { DirectPayload } from '../../../src/nbd-server/direct-payload.ts';
-import { DIRECT_HEAD_BYTES, MiB } from '../../../src/util/limits.ts';
+import { DIRECT_HEAD_BYTES, DIRECT_WRITE_BYTES_MIN, MiB } from '../../../src/util/limits.ts';
+import { encodeRequest } from '../../support/raw-nbd-client.ts';
+import { TransmissionHarness } from '../../support/transmission-harness.ts';
 
 it('does not wait for a page that is larger than what it reads of it', () => {
   const nothing = { writtenBytes: 0, takenBytes: 0, unwritten: Buffer.alloc(0) };
@@ -18,4 +21,15 @@ it('does not wait for a page that is larger than what it reads of it', () => {
   payload.filled(1);
   expect(payload.receive(missing)?.equals(room)).toBe(true);
   expect(missing.length).toBe(MiB);
+});
+
+it('short requests are received together again after a long one', () => {
+  const { transmission } = new TransmissionHarness(MiB, () => false);
+  const head = encodeRequest({ type: NBD_CMD_WRITE, length: DIRECT_WRITE_BYTES_MIN });
+  transmission.push(Buffer.concat([head, Buffer.alloc(DIRECT_WRITE_BYTES_MIN)]));
+  expect(transmission.room()?.length).toBe(REQUEST_BYTES);
+  transmission.push(encodeRequest({ type: NBD_CMD_FLUSH }));
+  expect(transmission.room()?.length).toBe(REQUEST_BYTES);
+  transmission.push(encodeRequest({ type: NBD_CMD_READ, length: 4096 }));
+  expect(transmission.room()).toBeUndefined();
 });

@@ -107,10 +107,32 @@ describe('from a socket to a file', () => {
     expect(contentOf(fd)[PAGE]).toBe(255);
   });
 
-  it('goes nothing of a socket that is gone', async () => {
-    const pipe = new SocketPipe(libc, PAGE);
+  it('comes back what was read already, when the socket has less than it said', async () => {
+    const empty = libcWith((declaration) =>
+      declaration.includes(' splice(') ? () => -1 : undefined,
+    );
+    const pipe = new SocketPipe(empty, PAGE);
+    const [socket, peer] = socketPair();
     const fd = await openFile();
-    expect(pipe.receive({ head: NOTHING, socket: -1, write }, fd, 0, PAGE).takenBytes).toBe(0);
-    expect(contentOf(fd).every((byte) => byte === 0)).toBe(true);
+    fs.writeSync(peer, DATA.subarray(100));
+    const head = DATA.subarray(0, 100);
+    const received = pipe.receive({ head, socket, write }, fd, 0, DATA.length);
+    expect(received).toMatchObject({ writtenBytes: 0, takenBytes: 0 });
+    expect(received.unwritten.equals(head)).toBe(true);
+  });
+
+  it('goes a part at a time, so that others have their turn', () => {
+    const fast = libcWith((declaration) => {
+      if (declaration.includes(' splice(')) return (...[, , , , bytes]) => bytes;
+      if (!declaration.includes(' ioctl(')) return undefined;
+      return (...[, , waiting]) => {
+        (waiting as Int32Array)[0] = 64 << 20;
+        return 0;
+      };
+    });
+    const pipe = new SocketPipe(fast, PAGE);
+    const received = pipe.receive({ head: NOTHING, socket: -1, write }, -1, 0, 64 << 20);
+    expect(received.writtenBytes).toBeGreaterThan(0);
+    expect(received.writtenBytes).toBeLessThanOrEqual(1 << 20);
   });
 });
