@@ -15,14 +15,14 @@ export function isZero(buffer: Buffer, start = 0, end = buffer.length): boolean 
   return buffer[start] === 0 && buffer.compare(buffer, start, end - 1, start + 1, end) === 0;
 }
 
+/** A part of a buffer: nothing but zeroes, or data. */
+export type ZeroRun = DiskRange & { readonly zero: boolean };
+
 /**
  * Runs of zero and of other data that partition the buffer, ending at multiples of `granule` (or
  * with the buffer). Offsets count from the start of the buffer.
  */
-export function* zeroRuns(
-  buffer: Buffer,
-  granule: number,
-): Generator<DiskRange & { readonly zero: boolean }> {
+export function* zeroRuns(buffer: Buffer, granule: number): Generator<ZeroRun> {
   const zeroAt = (at: number) => isZero(buffer, at, Math.min(at + granule, buffer.length));
   for (let start = 0, end = 0; start < buffer.length; start = end) {
     const zero = zeroAt(start);

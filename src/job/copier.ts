@@ -1,4 +1,4 @@
-import { ZERO_BLOCK_BYTES, zeroRuns } from '../block/detect-zeroes.ts';
+import { ZERO_BLOCK_BYTES, type ZeroRun, zeroRuns } from '../block/detect-zeroes.ts';
 import type { MirrorTop } from '../block/mirror-top.ts';
 import { type BlockNode, type DiskRange, type Extent, pieces } from '../block/node.ts';
 import type { RangeHold } from '../block/range-lock.ts';
@@ -9,6 +9,7 @@ import { asBlockError, BlockError } from '../util/errors.ts';
 import type { FileBytes } from '../util/file-bytes.ts';
 import { GiB, MiB } from '../util/limits.ts';
 import { CopyWindow } from './copy-window.ts';
+import { DutyCycle, type RestsFor } from './duty-cycle.ts';
 
 /**
  * Background copies. One copy is a *claim*: a run of dirty bytes whose range is held and whose bits
@@ -61,6 +62,7 @@ export class Copier {
   readonly #target: () => BlockNode;
   readonly #listener: CopierListener;
   readonly #window: CopyWindow;
+  readonly #dutyCycle: DutyCycle;
   readonly #skipsZeroes: boolean;
   readonly #pool: BufferPool;
   #cursor = 0;
@@ -93,6 +95,7 @@ export class Copier {
     this.#top = options.top;
     this.#target = options.target;
     this.#window = new CopyWindow(options.clock, options.window);
+    this.#dutyCycle = new DutyCycle(options.clock);
     this.#skipsZeroes = options.skipsZeroes;
     this.#listener = options.listener;
     this.#pool = new BufferPool(options.window.bytesMax);
@@ -116,11 +119,20 @@ export class Copier {
     }
   }
 
+  /** Milliseconds for which clients are to be left in peace. */
+  restMs(): number {
+    return this.#dutyCycle.restMs();
+  }
+
   /**
    * Starts copies until the window is full, `dataBytes` of data are on their way, or everything
    * that is dirty is held by someone.
    */
-  pump(dataBytes: number): void {
+  pump(dataBytes: number, restsFor: RestsFor): void {
+    this.#dutyCycle.burst(restsFor, () => this.#claimSome(dataBytes));
+  }
+
+  #claimSome(dataBytes: number): void {
     const { unitBytes } = this.#top.dirty;
     // A small window is one that is waited for at a pause and at the end: pieces fit into it.
     const pieceBytesMax = Math.min(PIECE_BYTES_MAX, this.#window.bytes, dataBytes);
@@ -227,7 +239,7 @@ export class Copier {
    */
   async #copyClaim(claim: Claim): Promise<void> {
     const { range } = claim;
-    // Nothing is read at once: the time that `pump` takes is what clients are left in peace for.
+    // Nothing is read at once: this is still the burst, and copies are counted apart from it.
     const extents = await this.#extentsOf(range);
     const end = range.offset + range.length;
     const parts: Extent[] = [];
@@ -346,7 +358,7 @@ export class Copier {
     this.#assertWanted();
     await this.#inWindow(bytes.length, async () => {
       try {
-        await this.#target().writeFile(offset, bytes);
+        await this.#dutyCycle.copy(() => this.#target().writeFile(offset, bytes));
       } catch (error) {
         throw new SideError('target', error);
       }
@@ -382,7 +394,7 @@ export class Copier {
 
   async #readSource(offset: number, data: Buffer): Promise<void> {
     try {
-      const done = this.#top.child.read(offset, data);
+      const done = this.#dutyCycle.copy(() => this.#top.child.read(offset, data));
       if (done !== undefined) await done;
     } catch (error) {
       throw new SideError('source', error);
@@ -392,13 +404,14 @@ export class Copier {
   async #writeTarget(offset: number, data: Buffer): Promise<void> {
     const target = this.#target();
     const blockBytes = Math.max(ZERO_BLOCK_BYTES, this.#top.dirty.clusterBytes);
-    const writes = [...zeroRuns(data, blockBytes)].map(async (run) => {
+    const send = async (run: ZeroRun) => {
       this.#assertWanted();
       const { zeroFlags } = this.#top;
       if (run.zero) await target.writeZeroes(offset + run.offset, run.length, zeroFlags);
       else
         await target.write(offset + run.offset, data.subarray(run.offset, run.offset + run.length));
-    });
+    };
+    const writes = this.#dutyCycle.copy(() => [...zeroRuns(data, blockBytes)].map(send));
     // All must have ended before the buffer is used again, also when one failed.
     for (const result of await Promise.allSettled(writes)) {
       if (result.status === 'rejected') throw new SideError('target', result.reason);

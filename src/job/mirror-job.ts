@@ -7,7 +7,7 @@ import { BlockError, RefusedError } from '../util/errors.ts';
 import { TARGET_CLUSTER_BYTES_MAX } from '../util/limits.ts';
 import type { BitmapPitfalls } from './bitmap-pitfalls.ts';
 import { Copier, type CopierListener } from './copier.ts';
-import { DutyCycle } from './duty-cycle.ts';
+import type { RestsFor } from './duty-cycle.ts';
 import { actionFor, BackOff, type OnError } from './error-policy.ts';
 import { Job, type JobHost, type JobOptions } from './job.ts';
 import { markInitial, type SyncMode } from './mirror-scan.ts';
@@ -55,7 +55,6 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
   #parts!: MirrorParts;
   readonly #settings: MirrorSettings;
   #copier!: Copier;
-  readonly #dutyCycle: DutyCycle;
   readonly #backOff = new BackOff();
   readonly #throughput: Throughput;
   #copyMode: CopyMode;
@@ -75,7 +74,6 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
     super(host, options);
     this.#settings = settings;
     this.#copyMode = settings.copyMode;
-    this.#dutyCycle = new DutyCycle(this.clock);
     this.#throughput = new Throughput(this.clock);
   }
 
@@ -274,20 +272,22 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
   /** One burst of copies, then the wait for whatever allows the next one. */
   async #copySome(): Promise<void> {
     this.#considerConverging();
-    const clientsWrote = this.#clientsWrote && !this.#converging;
     const delayMs = Math.max(
       this.rateLimit.delayMs(),
       this.#backOff.remainingMs(this.clock.now()),
-      this.#converging ? 0 : this.#dutyCycle.restMs(),
+      this.#converging ? 0 : this.#copier.restMs(),
     );
-    if (delayMs > 0) {
-      await this.sleep(delayMs);
-      return;
-    }
+    if (delayMs > 0) return this.sleep(delayMs);
+    this.#copier.pump(this.rateLimit.quotaBytes, this.#restsFor());
     this.#clientsWrote = false;
-    this.#dutyCycle.burst(clientsWrote, () => this.#copier.pump(this.rateLimit.quotaBytes));
     // Something is in flight, or held by a client write: its end is a kick.
     await this.sleep();
+  }
+
+  /** READY in the background, nobody waits for copies; in write-blocking mode, to be in sync. */
+  #restsFor(): RestsFor {
+    if (!this.#clientsWrote || this.#converging) return 'nothing';
+    return this.isReady && this.#copyMode === 'background' ? 'everything' : 'bursts';
   }
 
   #considerConverging(): void {

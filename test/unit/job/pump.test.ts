@@ -1,35 +1,134 @@
-import { expect, it, vi } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { DirtyMap } from '../../../src/bitmap/dirty-map.ts';
-import { DutyCycle } from '../../../src/job/duty-cycle.ts';
-import { MirrorRig, pattern } from '../../support/mirror-rig.ts';
+import { DutyCycle, type RestsFor } from '../../../src/job/duty-cycle.ts';
+import type { MirrorOptions } from '../../../src/job/start-mirror.ts';
+import { areEqual, MirrorRig, pattern } from '../../support/mirror-rig.ts';
 
 const MiB = 1 << 20;
 const GiB = 1 << 30;
 
-it('copies read behind the burst whose time clients are left in peace for', async () => {
+/** Where the work of copies runs, and what its bursts were rested for. */
+function watchDutyCycle() {
+  const seen = { inside: 'neither' as 'burst' | 'copy' | 'neither', restsFor: [] as RestsFor[] };
+  const within = <T>(place: 'burst' | 'copy', work: () => T): T => {
+    expect(seen.inside).toBe('neither');
+    seen.inside = place;
+    const result = work();
+    seen.inside = 'neither';
+    return result;
+  };
+  const { burst, copy } = DutyCycle.prototype;
+  vi.spyOn(DutyCycle.prototype, 'burst').mockImplementation(function (this: DutyCycle, ...given) {
+    seen.restsFor.push(given[0]);
+    burst.call(this, given[0], () => within('burst', given[1]));
+  });
+  vi.spyOn(DutyCycle.prototype, 'copy').mockImplementation(function (this: DutyCycle, work) {
+    return copy.call(this, () => within('copy', work));
+  });
+  return seen;
+}
+
+afterEach(() => {
+  vi.restoreAllMocks();
+});
+
+it('copies read and write behind the burst, where it is counted what they do', async () => {
   const rig = new MirrorRig({ size: 4 * MiB });
   await rig.source.write(0, pattern(4 * MiB, 1));
-  let inBurst = false;
-  const burst = DutyCycle.prototype.burst;
-  vi.spyOn(DutyCycle.prototype, 'burst').mockImplementation(function (this: DutyCycle, ...given) {
-    const [clientsWrote, work] = given;
-    burst.call(this, clientsWrote, () => {
-      inBurst = true;
-      work();
-      inBurst = false;
-    });
-  });
-  let reads = 0;
-  rig.source.meddle = (verb) => {
-    if (verb === 'read') {
-      reads++;
-      expect(inBurst).toBe(false);
-    }
+  const seen = watchDutyCycle();
+  const places: string[] = [];
+  rig.source.meddle = rig.target.meddle = (verb) => {
+    if (verb === 'read' || verb === 'write') places.push(`${verb} in ${seen.inside}`);
   };
   rig.mirror();
   await rig.ready();
-  expect(reads).toBeGreaterThanOrEqual(4);
-  vi.restoreAllMocks();
+  expect(new Set(places)).toEqual(new Set(['read in copy', 'write in copy']));
+  expect(places.length).toBeGreaterThanOrEqual(8);
+});
+
+it('copies that need no memory count as well', async () => {
+  const rig = new MirrorRig({ size: MiB });
+  await rig.source.write(0, pattern(MiB, 1));
+  const seen = watchDutyCycle();
+  const places: string[] = [];
+  rig.target.takesFile = () => true;
+  rig.source.fileBytes = (offset, length) => ({
+    length,
+    failure: undefined,
+    sendTo: () => 0,
+    read: (start, buffer) => rig.source.disk.read(offset + start, buffer),
+  });
+  rig.target.writeFile = async (offset, bytes) => {
+    places.push(seen.inside);
+    const data = Buffer.alloc(bytes.length);
+    await bytes.read(0, data);
+    await rig.target.disk.write(offset, data);
+  };
+  rig.mirror();
+  await rig.ready();
+  expect(places).toEqual(['copy']);
+});
+
+describe('what clients that write are left in peace for', () => {
+  /** Bursts of copies of one client's write, before or after READY. */
+  async function restsAfterWrite(options: Partial<MirrorOptions>, when: 'syncing' | 'READY') {
+    const rig = new MirrorRig({ size: 32 * MiB });
+    await rig.source.write(0, pattern(32 * MiB, 1));
+    const write = () => rig.client.node.write(MiB, pattern(4096, 2));
+    let wrote = when === 'READY';
+    rig.target.meddle = async (verb) => {
+      if (verb !== 'write' || wrote) return;
+      wrote = true;
+      await write();
+    };
+    const seen = watchDutyCycle();
+    rig.mirror(options);
+    if (when === 'syncing') {
+      await rig.ready();
+      return new Set(seen.restsFor);
+    }
+    await rig.ready();
+    seen.restsFor.length = 0;
+    // A copy that fails once: also a mirror that copies synchronously has something to do then.
+    let fails = 1;
+    rig.target.meddle = (verb) => {
+      if (verb === 'write' && fails-- > 0)
+        throw Object.assign(new Error('on fire'), { code: 'EIO' });
+    };
+    await write();
+    await vi.waitFor(async () => expect(await areEqual(rig.source, rig.target)).toBe(true));
+    return new Set(seen.restsFor);
+  }
+
+  it('until READY: bursts', async () => {
+    const rests = await restsAfterWrite({}, 'syncing');
+    expect(rests).toContain('bursts');
+    expect(rests).not.toContain('everything');
+  });
+
+  it('READY in the background: everything', async () => {
+    expect(await restsAfterWrite({ onTargetError: 'ignore' }, 'READY')).toContain('everything');
+  });
+
+  it('READY, and to be in sync again: bursts', async () => {
+    const options = { copyMode: 'write-blocking', onTargetError: 'ignore' } as const;
+    const rests = await restsAfterWrite(options, 'READY');
+    expect(rests).toContain('bursts');
+    expect(rests).not.toContain('everything');
+  });
+
+  it('at the end: nothing', async () => {
+    const rig = new MirrorRig({ size: MiB });
+    const seen = watchDutyCycle();
+    const job = rig.mirror();
+    await rig.ready();
+    seen.restsFor.length = 0;
+    const written = rig.client.node.write(0, pattern(4096, 2));
+    job.complete();
+    await written;
+    await job.ended;
+    expect(new Set(seen.restsFor)).toEqual(new Set(['nothing']));
+  });
 });
 
 it('what a long claim leaves is found at once, and not looked for where it is held', async () => {
@@ -41,7 +140,6 @@ it('what a long claim leaves is found at once, and not looked for where it is he
   rig.mirror();
   await rig.ready();
   expect(looks.mock.calls.length).toBeLessThan(2000);
-  vi.restoreAllMocks();
   const there = Buffer.alloc(2 * MiB);
   await rig.target.read(3 * GiB + 100 * MiB, there);
   expect(there.equals(pattern(2 * MiB, 1))).toBe(true);
