@@ -4,10 +4,9 @@ import type { CopyMode, MirrorListener, MirrorTop } from '../block/mirror-top.ts
 import type { BlockNode, DiskRange } from '../block/node.ts';
 import { assert } from '../util/assert.ts';
 import { BlockError, RefusedError } from '../util/errors.ts';
-import { TARGET_CLUSTER_BYTES_MAX } from '../util/limits.ts';
+import { GiB, TARGET_CLUSTER_BYTES_MAX } from '../util/limits.ts';
 import type { BitmapPitfalls } from './bitmap-pitfalls.ts';
 import { Copier, type CopierListener } from './copier.ts';
-import type { RestsFor } from './duty-cycle.ts';
 import { actionFor, BackOff, type OnError } from './error-policy.ts';
 import { Job, type JobHost, type JobOptions } from './job.ts';
 import { markInitial, type SyncMode } from './mirror-scan.ts';
@@ -26,6 +25,8 @@ import { Throughput } from './throughput.ts';
  * only when about a second is left, at the end always, since somebody has asked for it.
  */
 const CONVERGE_MS = 1000;
+/** The target may be so far behind before copies ask for more of the machine than clients leave. */
+const LAG_BYTES_MAX = GiB;
 
 export interface MirrorParts {
   graph: BlockGraph;
@@ -284,10 +285,11 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
     await this.sleep();
   }
 
-  /** READY in the background, nobody waits for copies; in write-blocking mode, to be in sync. */
-  #restsFor(): RestsFor {
+  /** Nobody waits for copies in the background of what has been READY and is not far behind. */
+  #restsFor() {
     if (!this.#clientsWrote || this.#converging) return 'nothing';
-    return this.isReady && this.#copyMode === 'background' ? 'everything' : 'bursts';
+    const canWait = this.isReady && this.#copyMode === 'background';
+    return canWait && this.#parts.bitmap.dirtyBytes <= LAG_BYTES_MAX ? 'everything' : 'bursts';
   }
 
   #considerConverging(): void {

@@ -15,8 +15,8 @@ export interface Load {
 }
 
 /**
- * `load` against the export at `uri`, over the first `size` bytes: requests a second when it had
- * warmed up, and all requests there were.
+ * `load` against the export at `uri`, over the first `size` bytes: requests a second once it had
+ * begun, and all requests there were.
  */
 export async function runLoad(
   uri: string,

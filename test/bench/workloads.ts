@@ -20,6 +20,7 @@ import {
   type Side,
   underLoad,
   type Workload,
+  warmUp,
 } from './workload.ts';
 
 export function allWorkloads(setting: Setting): Workload[] {
@@ -75,6 +76,7 @@ export function allWorkloads(setting: Setting): Workload[] {
         exportWithMirror(setting, load, mode),
       ),
     ),
+    firstSeconds(setting, SMALL_WRITES, 'write-blocking'),
     bytesSent(setting, SMALL_WRITES),
     ...STORAGES.flatMap((storage) => [
       ...[SMALL_READS, SMALL_WRITES].map((load) => uncached(setting, storage, load)),
@@ -223,12 +225,19 @@ function startToListening(setting: Setting): Workload {
   };
 }
 
+/** Requests a second of a server that is not asked for its processor time. */
+async function warmIops(uri: string, load: Load, seconds: number): Promise<number> {
+  await warmUp(uri, load);
+  return (await runLoad(uri, load, LOAD_DISK_BYTES, seconds)).iops;
+}
+
 function plainExport(setting: Setting, load: Load): Workload {
   const side = (contender: Contender): Side => ({
     name: contender.name,
     async measure(scope) {
       const file = await setting.images.randomByPage(LOAD_DISK_BYTES);
       const server = await startContender(scope, contender, file);
+      await warmUp(server.uri, load);
       const { value, cpu } = await underLoad(server, load, setting.seconds);
       await compare(file, server.uri);
       return { value, cpu, peakMemory: server.peakMemory() };
@@ -239,16 +248,16 @@ function plainExport(setting: Setting, load: Load): Workload {
     async measure(scope) {
       const file = await setting.images.randomByPage(LOAD_DISK_BYTES);
       const uri = await startNbdkit(scope, ['file', file]);
-      const { iops } = await runLoad(uri, load, LOAD_DISK_BYTES, setting.seconds);
+      const value = await warmIops(uri, load, setting.seconds);
       await compare(file, uri);
-      return { value: iops };
+      return { value };
     },
   };
   const forgetful: Side = {
     name: `${LIMIT}nbdkit null`,
     async measure(scope) {
       const uri = await startNbdkit(scope, ['null', String(LOAD_DISK_BYTES)]);
-      return { value: (await runLoad(uri, load, LOAD_DISK_BYTES, setting.seconds)).iops };
+      return { value: await warmIops(uri, load, setting.seconds) };
     },
   };
   return {
@@ -260,18 +269,7 @@ function plainExport(setting: Setting, load: Load): Workload {
 }
 
 function exportWithMirror(setting: Setting, load: Load, mode: CopyMode): Workload {
-  const side = (contender: Contender): Side => ({
-    name: contender.name,
-    async measure(scope) {
-      const file = await setting.images.randomByPage(LOAD_DISK_BYTES);
-      const server = await startContender(scope, contender, file);
-      const mirror = await Mirror.prepare(server, file, await memoryTarget(scope, LOAD_DISK_BYTES));
-      await mirror.untilReady(mode);
-      const { value, cpu } = await underLoad(server, load, setting.seconds);
-      await mirror.finish();
-      return { value, cpu, peakMemory: server.peakMemory() };
-    },
-  });
+  const side = withMirror(setting, load, mode, warmUp);
   // What the mirror costs those who write: the same disk without one.
   const alone = plainExport(setting, load).ours;
   // What nobody can beat by much who sends each write on before it answers.
@@ -280,7 +278,7 @@ function exportWithMirror(setting: Setting, load: Load, mode: CopyMode): Workloa
     async measure(scope) {
       const target = await memoryTarget(scope, LOAD_DISK_BYTES);
       const uri = await startNbdkit(scope, ['nbd', `socket=${socketOf(target)}`]);
-      return { value: (await runLoad(uri, load, LOAD_DISK_BYTES, setting.seconds)).iops };
+      return { value: await warmIops(uri, load, setting.seconds) };
     },
   };
   return {
@@ -293,6 +291,33 @@ function exportWithMirror(setting: Setting, load: Load, mode: CopyMode): Workloa
       ...(mode === 'write-blocking' ? [relay] : []),
     ],
   };
+}
+
+function firstSeconds(setting: Setting, load: Load, mode: CopyMode): Workload {
+  const side = withMirror(setting, load, mode, async () => {});
+  return {
+    name: `${mode} mirror, ${describeLoad(load)}, first seconds of a process`,
+    unit: 'IOPS',
+    ours: side(setting.ours),
+    peers: [side(setting.qsd)],
+  };
+}
+
+/** Under load while a mirror is READY. */
+function withMirror(setting: Setting, load: Load, mode: CopyMode, before: typeof warmUp) {
+  return (contender: Contender): Side => ({
+    name: contender.name,
+    async measure(scope) {
+      const file = await setting.images.randomByPage(LOAD_DISK_BYTES);
+      const server = await startContender(scope, contender, file);
+      const mirror = await Mirror.prepare(server, file, await memoryTarget(scope, LOAD_DISK_BYTES));
+      await mirror.untilReady(mode);
+      await before(server.uri, load);
+      const { value, cpu } = await underLoad(server, load, setting.seconds);
+      await mirror.finish();
+      return { value, cpu, peakMemory: server.peakMemory() };
+    },
+  });
 }
 
 /** A workload of its own: a target that counts is slower. */

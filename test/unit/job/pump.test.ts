@@ -110,6 +110,22 @@ describe('what clients that write are left in peace for', () => {
     expect(await restsAfterWrite({ onTargetError: 'ignore' }, 'READY')).toContain('everything');
   });
 
+  it('READY in the background, but far behind: bursts', async () => {
+    const rig = new MirrorRig({ size: 3 * GiB });
+    const seen = watchDutyCycle();
+    const job = rig.mirror();
+    await rig.ready();
+    for (const [bytes, rests] of [
+      [GiB, 'everything'],
+      [3 * GiB, 'bursts'],
+    ] as const) {
+      seen.restsFor.length = 0;
+      await rig.client.node.writeZeroes(0, bytes);
+      await vi.waitFor(() => expect(job.query()['x-dirty-bytes']).toBe(0));
+      expect(seen.restsFor[0]).toBe(rests);
+    }
+  });
+
   it('READY, and to be in sync again: bursts', async () => {
     const options = { copyMode: 'write-blocking', onTargetError: 'ignore' } as const;
     const rests = await restsAfterWrite(options, 'READY');
