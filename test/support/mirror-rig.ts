@@ -8,6 +8,7 @@ import { JobRegistry } from '../../src/job/registry.ts';
 import { type MirrorOptions, startMirror } from '../../src/job/start-mirror.ts';
 import { assert } from '../../src/util/assert.ts';
 import { type Clock, systemClock } from '../../src/util/clock.ts';
+import type { FileBytes } from '../../src/util/file-bytes.ts';
 import { silentLog } from '../../src/util/log.ts';
 import { ShakyNode } from './shaky-node.ts';
 
@@ -49,6 +50,27 @@ export class MirrorRig {
       filterNodeName: 'mirror-top',
       ...options,
     });
+  }
+
+  /**
+   * The source offers its bytes unread, as a page cache does; the target takes them so. `onSend`
+   * comes first, and may let them fail.
+   */
+  offerFileBytes(onSend: (offset: number, bytes: FileBytes) => void): void {
+    const { source, target } = this;
+    target.takesFile = () => true;
+    source.fileBytes = (offset, length) => ({
+      length,
+      failure: undefined,
+      sendTo: () => 0,
+      read: (start, buffer) => source.disk.read(offset + start, buffer),
+    });
+    target.writeFile = async (offset, bytes) => {
+      onSend(offset, bytes);
+      const data = Buffer.alloc(bytes.length);
+      if (bytes.failure === undefined) await bytes.read(0, data);
+      await target.disk.write(offset, data);
+    };
   }
 
   /** Adds an enabled bitmap to the source and marks ranges in it. */

@@ -9,21 +9,11 @@ async function fileRig(failTimes: number): Promise<{ rig: MirrorRig; sent: numbe
   await rig.source.write(0, pattern(4 * MiB, 1));
   const sent: number[] = [];
   let failures = 0;
-  rig.target.takesFile = () => true;
-  rig.source.fileBytes = (offset, length) => ({
-    length,
-    failure: undefined,
-    sendTo: () => 0,
-    read: (start, buffer) => rig.source.disk.read(offset + start, buffer),
-  });
-  rig.target.writeFile = async (offset, bytes) => {
+  rig.offerFileBytes((offset, bytes) => {
     sent.push(offset);
-    const data = Buffer.alloc(bytes.length);
     if (failures++ < failTimes)
       bytes.failure = Object.assign(new Error('on fire'), { code: 'EIO' });
-    else await bytes.read(0, data);
-    await rig.target.disk.write(offset, data);
-  };
+  });
   return { rig, sent };
 }
 

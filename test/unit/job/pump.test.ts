@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { DirtyMap } from '../../../src/bitmap/dirty-map.ts';
+import type { CopyMode } from '../../../src/block/mirror-top.ts';
 import { DutyCycle, type RestsFor } from '../../../src/job/duty-cycle.ts';
-import type { MirrorOptions } from '../../../src/job/start-mirror.ts';
 import { areEqual, MirrorRig, pattern } from '../../support/mirror-rig.ts';
 
 const MiB = 1 << 20;
@@ -51,42 +51,18 @@ it('copies that need no memory count as well', async () => {
   await rig.source.write(0, pattern(MiB, 1));
   const seen = watchDutyCycle();
   const places: string[] = [];
-  rig.target.takesFile = () => true;
-  rig.source.fileBytes = (offset, length) => ({
-    length,
-    failure: undefined,
-    sendTo: () => 0,
-    read: (start, buffer) => rig.source.disk.read(offset + start, buffer),
-  });
-  rig.target.writeFile = async (offset, bytes) => {
-    places.push(seen.inside);
-    const data = Buffer.alloc(bytes.length);
-    await bytes.read(0, data);
-    await rig.target.disk.write(offset, data);
-  };
+  rig.offerFileBytes(() => places.push(seen.inside));
   rig.mirror();
   await rig.ready();
   expect(places).toEqual(['copy']);
 });
 
 describe('what clients that write are left in peace for', () => {
-  /** Bursts of copies of one client's write, before or after READY. */
-  async function restsAfterWrite(options: Partial<MirrorOptions>, when: 'syncing' | 'READY') {
-    const rig = new MirrorRig({ size: 32 * MiB });
-    await rig.source.write(0, pattern(32 * MiB, 1));
-    const write = () => rig.client.node.write(MiB, pattern(4096, 2));
-    let wrote = when === 'READY';
-    rig.target.meddle = async (verb) => {
-      if (verb !== 'write' || wrote) return;
-      wrote = true;
-      await write();
-    };
+  /** Bursts of copies of one client's write to a READY mirror. */
+  async function restsAfterWrite(copyMode: CopyMode) {
+    const rig = new MirrorRig({ size: MiB });
     const seen = watchDutyCycle();
-    rig.mirror(options);
-    if (when === 'syncing') {
-      await rig.ready();
-      return new Set(seen.restsFor);
-    }
+    rig.mirror({ copyMode, onTargetError: 'ignore' });
     await rig.ready();
     seen.restsFor.length = 0;
     // A copy that fails once: also a mirror that copies synchronously has something to do then.
@@ -95,19 +71,29 @@ describe('what clients that write are left in peace for', () => {
       if (verb === 'write' && fails-- > 0)
         throw Object.assign(new Error('on fire'), { code: 'EIO' });
     };
-    await write();
+    await rig.client.node.write(0, pattern(4096, 2));
     await vi.waitFor(async () => expect(await areEqual(rig.source, rig.target)).toBe(true));
     return new Set(seen.restsFor);
   }
 
   it('until READY: bursts', async () => {
-    const rests = await restsAfterWrite({}, 'syncing');
-    expect(rests).toContain('bursts');
-    expect(rests).not.toContain('everything');
+    const rig = new MirrorRig({ size: 32 * MiB });
+    await rig.source.write(0, pattern(32 * MiB, 1));
+    let wrote = false;
+    rig.target.meddle = async (verb) => {
+      if (verb !== 'write' || wrote) return;
+      wrote = true;
+      await rig.client.node.write(MiB, pattern(4096, 2));
+    };
+    const seen = watchDutyCycle();
+    rig.mirror();
+    await rig.ready();
+    expect(seen.restsFor).toContain('bursts');
+    expect(seen.restsFor).not.toContain('everything');
   });
 
   it('READY in the background: everything', async () => {
-    expect(await restsAfterWrite({ onTargetError: 'ignore' }, 'READY')).toContain('everything');
+    expect(await restsAfterWrite('background')).toContain('everything');
   });
 
   it('READY in the background, but far behind: bursts', async () => {
@@ -127,8 +113,7 @@ describe('what clients that write are left in peace for', () => {
   });
 
   it('READY, and to be in sync again: bursts', async () => {
-    const options = { copyMode: 'write-blocking', onTargetError: 'ignore' } as const;
-    const rests = await restsAfterWrite(options, 'READY');
+    const rests = await restsAfterWrite('write-blocking');
     expect(rests).toContain('bursts');
     expect(rests).not.toContain('everything');
   });
