@@ -125,8 +125,8 @@ export class DirtyBitmap {
   /** Whether any granule that the byte range touches is dirty. */
   isAnyDirty(offset: number, length: number): boolean {
     if (length === 0) return false;
-    const next = this.nextDirty(offset);
-    return next !== undefined && next < offset + length;
+    const first = Math.floor(offset / this.granularity);
+    return this.#next(first, true, this.#granulesBefore(offset + length)) !== undefined;
   }
 
   /** Start of the first dirty granule at or after the one that holds `offset`. */
@@ -142,7 +142,7 @@ export class DirtyBitmap {
     const first = this.#nextDirtyGranule(offset);
     if (first === undefined) return undefined;
     const cap = Math.min(this.#granules, first + Math.ceil(lengthMax / this.granularity));
-    const end = Math.min(this.#next(first, false) ?? this.#granules, cap);
+    const end = this.#next(first, false, cap) ?? cap;
     const start = first * this.granularity;
     return { offset: start, length: Math.min(end * this.granularity, this.size) - start };
   }
@@ -153,7 +153,8 @@ export class DirtyBitmap {
     for (let at = offset; at < end; ) {
       const granule = Math.floor(at / this.granularity);
       const dirty = this.#bit(granule);
-      const change = this.#next(granule, !dirty) ?? this.#granules;
+      const limit = this.#granulesBefore(end);
+      const change = this.#next(granule, !dirty, limit) ?? limit;
       const stop = Math.min(change * this.granularity, end);
       yield { offset: at, length: stop - at, dirty };
       at = stop;
@@ -248,24 +249,29 @@ export class DirtyBitmap {
     }
   }
 
+  /** How many granules have bytes before `end`. */
+  #granulesBefore(end: number): number {
+    return Math.min(this.#granules, Math.ceil(end / this.granularity));
+  }
+
   /** The end of a disk may lie in the middle of its last granule, which is not after it. */
   #nextDirtyGranule(offset: number): number | undefined {
     return offset >= this.size
       ? undefined
-      : this.#next(Math.floor(offset / this.granularity), true);
+      : this.#next(Math.floor(offset / this.granularity), true, this.#granules);
   }
 
-  /** First granule at or after `from` whose bit is `value`. */
-  #next(from: number, value: boolean): number | undefined {
-    for (let at = from; at < this.#granules; ) {
+  /** First granule of [from, limit) whose bit is `value`; what lies behind it is not looked at. */
+  #next(from: number, value: boolean, limit: number): number | undefined {
+    for (let at = from; at < limit; ) {
       const index = Math.floor(at / PAGE_BITS);
       const page = this.#pages[index];
       const base = index * PAGE_BITS;
       if (page === undefined) {
         if (!value) return at;
       } else {
-        const bit = nextInWords(page.words, at - base, value);
-        if (bit !== undefined) return base + bit < this.#granules ? base + bit : undefined;
+        const bit = nextInWords(page.words, at - base, value, Math.min(limit - base, PAGE_BITS));
+        if (bit !== undefined) return base + bit;
       }
       at = base + PAGE_BITS;
     }
@@ -290,15 +296,22 @@ function fillWords(words: Uint32Array, first: number, end: number, value: boolea
   return changed;
 }
 
-function nextInWords(words: Uint32Array, from: number, value: boolean): number | undefined {
+/** First bit of [from, limit) of one page that is `value`. */
+function nextInWords(
+  words: Uint32Array,
+  from: number,
+  value: boolean,
+  limit: number,
+): number | undefined {
   const flip = value ? 0 : 0xffffffff;
   let word = from >>> 5;
   let bits = (words[word]! ^ flip) & (0xffffffff << (from & 31));
   while (bits === 0) {
-    if (++word === PAGE_WORDS) return undefined;
+    if (++word * 32 >= limit) return undefined;
     bits = words[word]! ^ flip;
   }
-  return word * 32 + 31 - Math.clz32(bits & -bits);
+  const bit = word * 32 + 31 - Math.clz32(bits & -bits);
+  return bit < limit ? bit : undefined;
 }
 
 function popCount(word: number): number {

@@ -1,6 +1,19 @@
 import { describe, expect, it } from 'vitest';
 import { DirtyBitmap } from '../../../src/bitmap/dirty-bitmap.ts';
 
+const MiB = 1 << 20;
+const TiB = 2 ** 40;
+
+/** Milliseconds to do it a thousand times, the best of five tries. */
+function fastest(work: () => void): number {
+  const tries = Array.from({ length: 5 }, () => {
+    const start = performance.now();
+    for (let i = 0; i < 1000; i++) work();
+    return performance.now() - start;
+  });
+  return Math.min(...tries);
+}
+
 describe('dirty bitmap', () => {
   it('counts a last granule that the disk only half fills in whole', () => {
     const bitmap = new DirtyBitmap({ size: 65_536 + 512, granularity: 65_536 });
@@ -42,5 +55,18 @@ describe('dirty bitmap', () => {
     for (const granularity of [0, 256, 513, 1000]) {
       expect(() => new DirtyBitmap({ size: 4096, granularity })).toThrow('granularity');
     }
+  });
+
+  it.each([
+    ['a run', (bitmap: DirtyBitmap) => bitmap.nextDirtyRun(0, MiB)],
+    ['extents', (bitmap: DirtyBitmap) => [...bitmap.extents(0, MiB)]],
+  ])('does not look behind what is asked for: %s', (_, look) => {
+    const [small, large] = [MiB, TiB].map((size) => {
+      const bitmap = new DirtyBitmap({ size, granularity: 65_536 });
+      bitmap.setAll();
+      return fastest(() => look(bitmap));
+    });
+    // Looking at all of it takes more than a thousand times as long.
+    expect(large! / small!).toBeLessThan(50);
   });
 });
