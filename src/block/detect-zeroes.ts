@@ -22,13 +22,15 @@ export type ZeroRun = DiskRange & { readonly zero: boolean };
  * Runs of zero and of other data that partition the buffer, ending at multiples of `granule` (or
  * with the buffer). Offsets count from the start of the buffer.
  */
-export function* zeroRuns(buffer: Buffer, granule: number): Generator<ZeroRun> {
+export function zeroRuns(buffer: Buffer, granule: number): ZeroRun[] {
+  const runs: ZeroRun[] = [];
   const zeroAt = (at: number) => isZero(buffer, at, Math.min(at + granule, buffer.length));
   for (let start = 0, end = 0; start < buffer.length; start = end) {
     const zero = zeroAt(start);
     end = start + granule;
     while (end < buffer.length && zeroAt(end) === zero) end += granule;
     end = Math.min(end, buffer.length);
-    yield { offset: start, length: end - start, zero };
+    runs.push({ offset: start, length: end - start, zero });
   }
+  return runs;
 }

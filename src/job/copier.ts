@@ -213,7 +213,8 @@ export class Copier {
     this.#inFlightBytes += claim.dataBytes;
     this.creditInFlight += claim.credit;
     this.#listener.onClaimed(claim.dataBytes);
-    void this.#copyClaim(claim).then(() => {
+    const copied = this.#isPlain(claim) ? this.#copyPlain(claim) : this.#copyClaim(claim);
+    void copied.then(() => {
       claim.hold.release();
       this.#claims--;
       this.#inFlightBytes -= claim.dataBytes;
@@ -281,18 +282,29 @@ export class Copier {
     });
   }
 
-  /** Asks only where an answer can save something: a few written bytes are data. */
+  /** A few written bytes are data: there is nothing to ask, nor to divide. */
+  #isPlain({ range, dataBytes }: Claim): boolean {
+    const askedFrom = Math.min(this.#top.dirty.bitmap.granularity, ZERO_BLOCK_BYTES);
+    return range.length < askedFrom && range.length <= dataBytes;
+  }
+
+  /** As `#copyClaim`: many small writes are copied one by one. */
+  async #copyPlain(claim: Claim): Promise<void> {
+    // Not at once either.
+    await undefined;
+    this.#claimBytes = PIECE_BYTES_MAX;
+    await this.#guarded(claim, claim.range, this.#data(claim.range));
+  }
+
   async #extentsOf(range: DiskRange): Promise<readonly Extent[]> {
-    const { bitmap, clusterBytes } = this.#top.dirty;
-    const data = [{ ...range, hole: false, zero: false }];
-    if (range.length < Math.min(bitmap.granularity, ZERO_BLOCK_BYTES)) return data;
+    const { clusterBytes } = this.#top.dirty;
     try {
       const { offset, length } = range;
       const extents = await this.#top.child.blockStatus(offset, length, EXTENTS_MAX);
       return extentsInUnits(extents, clusterBytes, range);
     } catch {
       // As QEMU: who cannot tell what the source holds copies it.
-      return data;
+      return [{ ...range, hole: false, zero: false }];
     }
   }
 
@@ -402,19 +414,28 @@ export class Copier {
   }
 
   async #writeTarget(offset: number, data: Buffer): Promise<void> {
-    const target = this.#target();
     const blockBytes = Math.max(ZERO_BLOCK_BYTES, this.#top.dirty.clusterBytes);
-    const send = async (run: ZeroRun) => {
-      this.#assertWanted();
-      const { zeroFlags } = this.#top;
-      if (run.zero) await target.writeZeroes(offset + run.offset, run.length, zeroFlags);
-      else
-        await target.write(offset + run.offset, data.subarray(run.offset, run.offset + run.length));
-    };
-    const writes = this.#dutyCycle.copy(() => [...zeroRuns(data, blockBytes)].map(send));
-    // All must have ended before the buffer is used again, also when one failed.
-    for (const result of await Promise.allSettled(writes)) {
-      if (result.status === 'rejected') throw new SideError('target', result.reason);
+    try {
+      const writes = this.#dutyCycle.copy(() =>
+        zeroRuns(data, blockBytes).map((run) => this.#writeRun(offset, data, run)),
+      );
+      await allEnded(writes);
+    } catch (error) {
+      throw new SideError('target', error);
     }
+  }
+
+  async #writeRun(start: number, data: Buffer, { offset, length, zero }: ZeroRun): Promise<void> {
+    this.#assertWanted();
+    if (zero) await this.#target().writeZeroes(start + offset, length, this.#top.zeroFlags);
+    else await this.#target().write(start + offset, data.subarray(offset, offset + length));
+  }
+}
+
+/** Resolves or fails when all of it has ended: only then may its buffer be used again. */
+async function allEnded(works: readonly Promise<void>[]): Promise<void> {
+  if (works.length === 1) return works[0];
+  for (const result of await Promise.allSettled(works)) {
+    if (result.status === 'rejected') throw result.reason;
   }
 }

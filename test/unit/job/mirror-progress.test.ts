@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { DirtyBitmap } from '../../../src/bitmap/dirty-bitmap.ts';
+import type { DiskRange } from '../../../src/block/node.ts';
 import { MiB } from '../../../src/util/limits.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
 import { MirrorRig, pattern } from '../../support/mirror-rig.ts';
@@ -75,6 +76,23 @@ it('zeroes cost nothing of the speed', async () => {
   // Time stands still, and one granule of data would take days.
   const job = rig.mirror({ bitmap: 'b', speed: 1 });
   await expect.poll(() => job.progressCurrent).toBe(size);
+});
+
+it('a few bytes of data behind long runs of zeroes do not exceed the speed', async () => {
+  const rig = new MirrorRig({ size: 8 * MiB, clock: new FakeClock() });
+  // The target is not all zero, so zeroes are copied, in claims that become longer.
+  await rig.target.write(8 * MiB - 1, Buffer.from('x'));
+  const job = rig.mirror();
+  await rig.ready();
+  const written: DiskRange[] = [];
+  rig.target.meddle = (verb, range) => {
+    if (verb === 'write') written.push(range);
+  };
+  // Time stands still, so there is one tenth of a second of it.
+  job.setSpeed(10 * 4096);
+  await rig.client.node.write(4 * MiB, pattern(5 * 4096, 1));
+  await expect.poll(() => written.length).toBe(1);
+  expect(written).toEqual([{ offset: 4 * MiB, length: 4096 }]);
 });
 
 it('a copy that waited for a client costs its part of the speed', async () => {
