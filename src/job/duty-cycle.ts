@@ -3,10 +3,13 @@ import type { Clock } from '../util/clock.ts';
 /**
  * How background work gives way: while clients write, what it does on this thread is followed by a
  * rest 32 times as long, so clients keep most of the event loop and the mirror always gets its
- * share. (The rest of its work is not seen here: what did not fit into the target's socket at once
- * follows later, and a target on the same machine takes several times as long.)
+ * share. Where clients leave the thread idle, it gets more: the rest is over as well when the
+ * thread has had nothing to do for 4 times as long. (The rest of its work is not seen here: what
+ * did not fit into the target's socket at once follows later, and a target on the same machine
+ * takes several times as long.)
  */
 const REST_PER_WORK = 32;
+const IDLE_PER_WORK = 4;
 const REST_MS_MIN = 1;
 /** This process may have been stopped in the middle of its work. */
 const REST_MS_MAX = 1000;
@@ -20,26 +23,27 @@ export type RestsFor = 'nothing' | 'bursts' | 'everything';
 export class DutyCycle {
   readonly #clock: Clock;
   #restsFor: RestsFor = 'nothing';
+  /** When the rest is over at the latest, on the clock and of its idle time. */
   #restUntil = 0;
+  #idleUntil = 0;
 
   constructor(clock: Clock) {
     this.#clock = clock;
   }
 
-  /** Milliseconds that are left of the rest. */
+  /** Milliseconds after which to ask again; 0 when the rest is over. */
   restMs(): number {
-    return Math.max(0, this.#restUntil - this.#clock.now());
+    const restMs = this.#restUntil - this.#clock.now();
+    if (restMs <= 0) return 0;
+    const idleMs = this.#idleUntil - this.#clock.idleMs();
+    return idleMs <= 0 ? 0 : Math.min(restMs, Math.max(idleMs, REST_MS_MIN));
   }
 
   /** Runs the work that begins copies; `restsFor` holds for it and for them. */
   burst(restsFor: RestsFor, work: () => void): void {
     this.#restsFor = restsFor;
-    if (restsFor === 'nothing') {
-      work();
-    } else {
-      this.#run(work);
-      this.#restFor(REST_MS_MIN);
-    }
+    if (restsFor === 'nothing') work();
+    else this.#run(work);
   }
 
   /** Runs what a copy does until it is done, or waits for something. Not within a burst. */
@@ -50,14 +54,19 @@ export class DutyCycle {
   #run<T>(work: () => T): T {
     const start = this.#clock.now();
     const result = work();
-    const workedMs = this.#clock.now() - start;
-    this.#restFor(this.restMs() + workedMs * REST_PER_WORK);
+    const now = this.#clock.now();
+    const idleNow = this.#clock.idleMs();
+    const workedMs = now - start;
+    const restMs = this.#restUntil - now;
+    const idleMs = this.#idleUntil - idleNow;
+    // What is left of an earlier rest is added to, unless it is over by either count.
+    const resting = restMs > 0 && idleMs > 0;
+    this.#restUntil = now + bounded((resting ? restMs : 0) + workedMs * REST_PER_WORK);
+    this.#idleUntil = idleNow + bounded((resting ? idleMs : 0) + workedMs * IDLE_PER_WORK);
     return result;
   }
+}
 
-  /** For so long from now, if that is not planned anyway. */
-  #restFor(ms: number): void {
-    const until = this.#clock.now() + Math.min(ms, REST_MS_MAX);
-    this.#restUntil = Math.max(this.#restUntil, until);
-  }
+function bounded(ms: number): number {
+  return Math.min(Math.max(ms, REST_MS_MIN), REST_MS_MAX);
 }

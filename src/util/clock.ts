@@ -9,6 +9,8 @@ export interface Timer {
 export interface Clock {
   /** Monotonic milliseconds, for measuring and for deadlines. */
   now(): number;
+  /** Monotonic milliseconds in which this thread has waited because there was nothing to do. */
+  idleMs(): number;
   /** Wall-clock time in microseconds since the epoch, for event time stamps only. */
   wallMicroseconds(): number;
   /** Runs `callback` once, `delayMs` from now. */
@@ -21,6 +23,7 @@ const TIMER_MS_MAX = 2 ** 31 - 1;
 
 export const systemClock: Clock = {
   now: () => performance.now(),
+  idleMs: () => performance.eventLoopUtilization().idle,
   wallMicroseconds: () => Math.round((performance.timeOrigin + performance.now()) * 1000),
   after(delayMs, callback) {
     // Node takes anything longer for 1 ms.

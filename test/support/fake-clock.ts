@@ -9,6 +9,13 @@ export class FakeClock implements Clock {
     return this.#now;
   }
 
+  /** How long the thread has been idle: whoever tests that says so. */
+  idle = 0;
+
+  idleMs(): number {
+    return this.idle;
+  }
+
   /** Timers that have not run yet. */
   get timers(): number {
     return this.#timers.length;

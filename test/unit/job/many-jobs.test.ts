@@ -15,6 +15,7 @@ const GRANULE = 65_536;
 class CountingClock implements Clock {
   readonly pending = new Set<Timer>();
   now = () => systemClock.now();
+  idleMs = () => systemClock.idleMs();
   wallMicroseconds = () => systemClock.wallMicroseconds();
   after = (delayMs: number, callback: () => void) =>
     this.#count((run) => systemClock.after(delayMs, run), callback);

@@ -2,6 +2,13 @@ import { describe, expect, it } from 'vitest';
 import { sleep, systemClock, within } from '../../../src/util/clock.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
 
+/** Milliseconds in which this thread had nothing to do meanwhile. */
+async function idleDuring(work: () => void | Promise<void>): Promise<number> {
+  const before = systemClock.idleMs();
+  await work();
+  return systemClock.idleMs() - before;
+}
+
 describe('system clock', () => {
   it('never goes back', () => {
     const times = Array.from({ length: 1000 }, () => systemClock.now());
@@ -13,6 +20,16 @@ describe('system clock', () => {
     expect(Number.isInteger(now)).toBe(true);
     const year = new Date(now / 1000).getUTCFullYear();
     expect(year).toBe(new Date().getUTCFullYear());
+  });
+
+  it('tells time in which there was nothing to do from time in which there was', async () => {
+    const ofWork = await idleDuring(() => {
+      const end = systemClock.now() + 100;
+      while (systemClock.now() < end);
+    });
+    const ofSleep = await idleDuring(() => sleep(systemClock, 100));
+    expect(ofWork).toBeLessThan(50);
+    expect(ofSleep).toBeGreaterThan(50);
   });
 
   it('sleeps for no less than it is told', async () => {
