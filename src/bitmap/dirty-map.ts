@@ -72,7 +72,7 @@ export class DirtyMap {
     const last = Math.floor((end - 1) / granularity);
     this.#markIn(first, offset, Math.min(end, (first + 1) * granularity));
     if (last === first) return;
-    for (let granule = first + 1; granule < last; granule++) this.#setMask(granule, 0);
+    this.#forgetMasks(first + 1, last);
     if (last > first + 1) {
       this.bitmap.set((first + 1) * granularity, (last - first - 1) * granularity);
     }
@@ -99,10 +99,7 @@ export class DirtyMap {
       return;
     }
     if (offset < wholeFirst) this.#clearIn(offset, wholeFirst);
-    const lastGranule = Math.ceil(wholeEnd / granularity);
-    for (let granule = wholeFirst / granularity; granule < lastGranule; granule++) {
-      this.#setMask(granule, 0);
-    }
+    this.#forgetMasks(wholeFirst / granularity, Math.ceil(wholeEnd / granularity));
     this.bitmap.reset(wholeFirst, wholeEnd - wholeFirst);
     if (wholeEnd < end) this.#clearIn(wholeEnd, end);
   }
@@ -226,5 +223,18 @@ export class DirtyMap {
       masks[index] = page;
     }
     page[granule % PAGE_GRANULES] = stored;
+  }
+
+  /** Granules [first, end) are dirty or clean in whole. */
+  #forgetMasks(first: number, end: number): void {
+    const masks = this.#masks!;
+    for (let at = first; at < end; ) {
+      const index = Math.floor(at / PAGE_GRANULES);
+      const stop = Math.min(end, (index + 1) * PAGE_GRANULES);
+      const base = index * PAGE_GRANULES;
+      if (stop - at === PAGE_GRANULES) masks[index] = undefined;
+      else masks[index]?.fill(0, at - base, stop - base);
+      at = stop;
+    }
   }
 }
