@@ -164,6 +164,10 @@ export class DirtyBitmap {
   /** Adds what `source` has dirty. Granularities may differ; sizes may not. */
   merge(source: DirtyBitmap): void {
     assert(source.size === this.size, 'merge of equal sizes');
+    if (source.granularity === this.granularity) {
+      this.#mergePages(source);
+      return;
+    }
     for (let at: number | undefined = 0; at !== undefined && at < this.size; ) {
       const run = source.nextDirtyRun(at, source.size);
       if (run === undefined) break;
@@ -227,6 +231,22 @@ export class DirtyBitmap {
       this.#pages[index] = page;
     }
     return page;
+  }
+
+  /** Granules are the same: word by word, however many runs they form. */
+  #mergePages(source: DirtyBitmap): void {
+    for (const [index, from] of source.#pages.entries()) {
+      if (from === undefined) continue;
+      const page = this.#page(index);
+      const before = page.count;
+      for (let word = 0; word < PAGE_WORDS; word++) {
+        const old = page.words[word]!;
+        const merged = old | from.words[word]!;
+        page.words[word] = merged;
+        page.count += popCount(merged) - popCount(old);
+      }
+      this.#dirtyGranules += page.count - before;
+    }
   }
 
   /** Sets or clears granules [first, end), page by page and word by word. */

@@ -62,4 +62,20 @@ describe('dirty bitmap', () => {
     // Looking at all of it takes more than a thousand times as long.
     expect(large! / small!).toBeLessThan(50);
   });
+
+  it('merges many short runs as fast as one long one', () => {
+    const ofSize = { size: TiB, granularity: 65_536 };
+    const [inRuns, whole] = [new DirtyBitmap(ofSize), new DirtyBitmap(ofSize)];
+    for (let at = 0; at < TiB; at += 8 * 65_536) inRuns.set(at, 65_536);
+    whole.setAll();
+    const [manyRuns, oneRun] = [inRuns, whole].map((source) => {
+      const into = new DirtyBitmap(ofSize);
+      into.set(3 * 65_536, 65_536);
+      const ms = fastest(() => into.merge(source));
+      expect(into.count).toBe(source === whole ? TiB : source.count + 65_536);
+      return ms;
+    });
+    // Run by run it takes some hundred times as long.
+    expect(manyRuns! / oneRun!).toBeLessThan(10);
+  });
 });
