@@ -284,8 +284,8 @@ export class Copier {
 
   /** A few written bytes are data: there is nothing to ask, nor to divide. */
   #isPlain({ range, dataBytes }: Claim): boolean {
-    const askedFrom = Math.min(this.#top.dirty.bitmap.granularity, ZERO_BLOCK_BYTES);
-    return range.length < askedFrom && range.length <= dataBytes;
+    const askedFromBytes = Math.min(this.#top.dirty.bitmap.granularity, ZERO_BLOCK_BYTES);
+    return range.length < askedFromBytes && range.length <= dataBytes;
   }
 
   /** As `#copyClaim`: many small writes are copied one by one. */
@@ -367,9 +367,9 @@ export class Copier {
   }
 
   async #fromFile(offset: number, bytes: FileBytes): Promise<void> {
-    this.#assertWanted();
     await this.#inWindow(bytes.length, async () => {
       try {
+        this.#assertWanted();
         await this.#dutyCycle.copy(() => this.#target().writeFile(offset, bytes));
       } catch (error) {
         throw new SideError('target', error);

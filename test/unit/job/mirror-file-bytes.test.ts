@@ -1,4 +1,6 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
+import { DirtyBitmap } from '../../../src/bitmap/dirty-bitmap.ts';
+import { BlockError } from '../../../src/util/errors.ts';
 import { areEqual, MirrorRig, pattern } from '../../support/mirror-rig.ts';
 
 const MiB = 1 << 20;
@@ -42,5 +44,41 @@ describe('a mirror of what the page cache has', () => {
     const job = rig.mirror({ bitmap: 'b' });
     await job.ended;
     expect(bitmap.count).toBeGreaterThanOrEqual(MiB);
+  });
+
+  it('is cancelled by force before anything of it was sent', async () => {
+    const { rig, sent } = await fileRig(0);
+    const answers: (() => void)[] = [];
+    rig.source.meddle = (verb) =>
+      verb === 'status' ? new Promise<void>((resolve) => answers.push(resolve)) : undefined;
+    const bitmap = rig.bitmap('b', [[0, MiB]]);
+    const job = rig.mirror({ bitmap: 'b' });
+    await vi.waitFor(() => expect(answers).toHaveLength(1));
+    job.cancel({ force: true });
+    for (const answer of answers) answer();
+    await job.ended;
+    expect(sent).toEqual([]);
+    expect(bitmap.count).toBe(MiB);
+  });
+
+  it('is cancelled by force while parts of a claim wait for their turn', async () => {
+    const part = 64 * 1024;
+    const rig = new MirrorRig({ size: 4 * MiB });
+    for (let at = 0; at < 4 * MiB; at += 2 * part) await rig.source.write(at, pattern(part, 1));
+    await rig.target.write(part, Buffer.from('x'));
+    const hung: ((error: Error) => void)[] = [];
+    rig.offerFileBytes(() => {});
+    rig.target.writeFile = () => new Promise((_, reject) => hung.push(reject));
+    const bitmap = new DirtyBitmap({ name: 'b', size: 4 * MiB, granularity: 4 * MiB });
+    rig.source.addBitmap(bitmap);
+    bitmap.set(0, 4 * MiB);
+    const job = rig.mirror({ bitmap: 'b' });
+    await vi.waitFor(() => expect(hung.length).toBeGreaterThan(1));
+    const before = hung.length;
+    job.cancel({ force: true });
+    for (const reject of hung) reject(new BlockError('ECANCELED', 'cancelled'));
+    await job.ended;
+    expect(hung).toHaveLength(before);
+    expect(bitmap.count).toBe(4 * MiB);
   });
 });
