@@ -122,13 +122,6 @@ export class DirtyBitmap {
     return this.#bit(Math.floor(offset / this.granularity));
   }
 
-  /** Whether any granule that the byte range touches is dirty. */
-  isAnyDirty(offset: number, length: number): boolean {
-    if (length === 0) return false;
-    const first = Math.floor(offset / this.granularity);
-    return this.#next(first, true, this.#granulesBefore(offset + length)) !== undefined;
-  }
-
   /** Start of the first dirty granule at or after the one that holds `offset`. */
   nextDirty(offset: number): number | undefined {
     const granule = this.#nextDirtyGranule(offset);
@@ -150,10 +143,10 @@ export class DirtyBitmap {
   /** Extents of dirty and clean bytes that partition the range: for block status and queries. */
   *extents(offset: number, length: number): Generator<DirtyRun & { dirty: boolean }> {
     const end = offset + length;
+    const limit = Math.min(this.#granules, Math.ceil(end / this.granularity));
     for (let at = offset; at < end; ) {
       const granule = Math.floor(at / this.granularity);
       const dirty = this.#bit(granule);
-      const limit = this.#granulesBefore(end);
       const change = this.#next(granule, !dirty, limit) ?? limit;
       const stop = Math.min(change * this.granularity, end);
       yield { offset: at, length: stop - at, dirty };
@@ -267,11 +260,6 @@ export class DirtyBitmap {
       }
       at = stop;
     }
-  }
-
-  /** How many granules have bytes before `end`. */
-  #granulesBefore(end: number): number {
-    return Math.min(this.#granules, Math.ceil(end / this.granularity));
   }
 
   /** The end of a disk may lie in the middle of its last granule, which is not after it. */

@@ -232,8 +232,11 @@ export class DirtyMap {
       const index = Math.floor(at / PAGE_GRANULES);
       const stop = Math.min(end, (index + 1) * PAGE_GRANULES);
       const base = index * PAGE_GRANULES;
-      if (stop - at === PAGE_GRANULES) masks[index] = undefined;
-      else masks[index]?.fill(0, at - base, stop - base);
+      // Only pages that are there are written to: the others may be millions.
+      if (masks[index] !== undefined) {
+        if (stop - at === PAGE_GRANULES) masks[index] = undefined;
+        else masks[index].fill(0, at - base, stop - base);
+      }
       at = stop;
     }
   }

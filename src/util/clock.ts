@@ -9,7 +9,10 @@ export interface Timer {
 export interface Clock {
   /** Monotonic milliseconds, for measuring and for deadlines. */
   now(): number;
-  /** Monotonic milliseconds in which this thread has waited because there was nothing to do. */
+  /**
+   * Monotonic milliseconds in which this thread has slept because there was nothing to do. A loop
+   * that is kept awake on purpose (`BusyPoll`) does not sleep.
+   */
   idleMs(): number;
   /** Wall-clock time in microseconds since the epoch, for event time stamps only. */
   wallMicroseconds(): number;

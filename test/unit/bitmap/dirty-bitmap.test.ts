@@ -21,12 +21,6 @@ describe('dirty bitmap', () => {
     expect([...bitmap.extents(0, 0)]).toEqual([]);
   });
 
-  it('calls an empty range clean, also inside a dirty granule', () => {
-    const bitmap = new DirtyBitmap({ size: 4096, granularity: 4096 });
-    bitmap.setAll();
-    expect(bitmap.isAnyDirty(100, 0)).toBe(false);
-  });
-
   it('covers large disks in one run', () => {
     const size = 64 * 2 ** 40;
     const bitmap = new DirtyBitmap({ size, granularity: 2 ** 26 });
@@ -75,7 +69,7 @@ describe('dirty bitmap', () => {
       expect(into.count).toBe(source === whole ? TiB : source.count + 65_536);
       return ms;
     });
-    // Run by run it takes some hundred times as long.
+    // Run by run it takes more than twenty times as long.
     expect(manyRuns! / oneRun!).toBeLessThan(10);
   });
 });

@@ -24,7 +24,7 @@ function runsOf(map: DirtyMap): [number, number][] {
 }
 
 describe('parts of granules, kept in pages of 32 MiB of the disk', () => {
-  /** One part each, in three pages. */
+  /** Two in each of three pages. */
   function mapWithParts(): DirtyMap {
     const map = refinedMap(96 * MiB, 2 * PART);
     for (const at of [0, 31, 33, 63, 65, 95]) map.mark(at * MiB, PART);
@@ -41,7 +41,7 @@ describe('parts of granules, kept in pages of 32 MiB of the disk', () => {
     ]);
   });
 
-  it('do not come back when all around them was cleaned', () => {
+  it('outside what is cleaned stay, and what is marked again is told apart', () => {
     const map = mapWithParts();
     map.clear(16 * MiB, 64 * MiB);
     expect(runsOf(map)).toEqual([
