@@ -4,12 +4,12 @@ import type { Clock } from '../util/clock.ts';
  * How background work gives way: while clients write, what it does on this thread is followed by a
  * rest 32 times as long, so clients keep most of the event loop and the mirror always gets its
  * share. Where clients leave the thread idle, it gets more: the rest is over as well when the
- * thread has had nothing to do for 4 times as long. (What else its work causes is not seen here:
+ * thread has had nothing to do for 8 times as long. (What else its work causes is not seen here:
  * what did not fit into the target's socket at once follows later, and a target on the same machine
  * takes several times as long.)
  */
 const REST_PER_WORK = 32;
-const IDLE_PER_WORK = 4;
+const IDLE_PER_WORK = 8;
 const REST_MS_MIN = 1;
 /** This process may have been stopped in the middle of its work. */
 const REST_MS_MAX = 1000;

@@ -41,9 +41,9 @@ describe('while clients write', () => {
     const clock = new FakeClock();
     const cycle = new DutyCycle(clock);
     burst(clock, cycle, 10, 'bursts');
-    expect(restOf(clock, cycle, 1)).toBe(40);
+    expect(restOf(clock, cycle, 1)).toBe(80);
     burst(clock, cycle, 10, 'bursts');
-    expect(restOf(clock, cycle, 0.5)).toBeCloseTo(80, -1);
+    expect(restOf(clock, cycle, 0.5)).toBeCloseTo(160, -1);
     burst(clock, cycle, 10, 'bursts');
     expect(restOf(clock, cycle, 0.1)).toBe(320);
   });
@@ -63,9 +63,9 @@ describe('while clients write', () => {
     const clock = new FakeClock();
     const cycle = new DutyCycle(clock);
     burst(clock, cycle, 10, 'bursts');
-    expect(cycle.restMs()).toBe(40);
-    clock.advance(40);
-    clock.idle += 39.9;
+    expect(cycle.restMs()).toBe(80);
+    clock.advance(80);
+    clock.idle += 79.9;
     expect(cycle.restMs()).toBe(1);
   });
 
@@ -91,7 +91,7 @@ describe('while clients write', () => {
     copy(clock, cycle, 1);
     copy(clock, cycle, 1);
     burst(clock, cycle, 0, 'everything');
-    expect(restOf(clock, cycle, 1)).toBe((2 + 1 + 1) * 4);
+    expect(restOf(clock, cycle, 1)).toBe((2 + 1 + 1) * 8);
   });
 
   it('work that stood still with the whole process is not rested for in full', () => {
