@@ -125,13 +125,13 @@ export class BufferedDisk extends FileDisk {
     return {
       length,
       failure: undefined,
-      sendTo(socket, start) {
+      sendTo(socket, head, start) {
         const rest = { offset: offset + start, length: length - start };
         // The socket may have been full for minutes: what has left the cache meanwhile is copied,
         // so that the event loop does not wait for the disk. All of it, for what is on its way back
         // looks as if it were there.
         hasLeft ||= !syscalls.isCached(fd, rest.offset, rest.length);
-        return hasLeft ? 0 : syscalls.sendFile(socket, fd, rest.offset, rest.length);
+        return hasLeft ? 0 : syscalls.sendFile(socket, head, fd, rest.offset, rest.length);
       },
       read: (start, buffer) => this.read(offset + start, buffer),
     };

@@ -1,6 +1,12 @@
 import { ZERO_BLOCK_BYTES, type ZeroRun, zeroRuns } from '../block/detect-zeroes.ts';
 import type { MirrorTop } from '../block/mirror-top.ts';
-import { type BlockNode, type DiskRange, type Extent, pieces } from '../block/node.ts';
+import {
+  type BlockNode,
+  type Completion,
+  type DiskRange,
+  type Extent,
+  pieces,
+} from '../block/node.ts';
 import type { RangeHold } from '../block/range-lock.ts';
 import { extentsInUnits } from '../block/whole-units.ts';
 import { BufferPool } from '../util/buffer-pool.ts';
@@ -19,6 +25,10 @@ import { DutyCycle, type RestsFor } from './duty-cycle.ts';
  * did not reach the target is dirty again before anyone hears of the failure.
  */
 const PIECE_BYTES_MAX = MiB;
+/** Data of a claim where no client writes: there is less to find, to hold and to let go. */
+const LONG_CLAIM_BYTES_MAX = 4 * MiB;
+/** Data of the claims of one burst: all of it may be read before anything else happens. */
+const BURST_BYTES_MAX = 8 * MiB;
 /** Pieces of one claim in flight: a working bitmap's granule may be 2 GiB. */
 const LANES_MAX = 16;
 /** Claims grow up to here while the source has nothing but zeroes. */
@@ -57,6 +67,9 @@ interface Claim {
   credit: number;
 }
 
+/** A part of a claim that is copied as one: data, or zeroes. */
+type Piece = DiskRange & { readonly zero: boolean };
+
 export class Copier {
   readonly #top: MirrorTop;
   readonly #target: () => BlockNode;
@@ -66,7 +79,8 @@ export class Copier {
   readonly #skipsZeroes: boolean;
   readonly #pool: BufferPool;
   #cursor = 0;
-  #claimBytes = PIECE_BYTES_MAX;
+  /** What a claim may cover besides: grows while there is nothing but zeroes. */
+  #zeroBytes = 0;
   #claims = 0;
   /** Data on its way: what the window bounds. */
   #inFlightBytes = 0;
@@ -129,29 +143,34 @@ export class Copier {
    * that is dirty is held by someone.
    */
   pump(dataBytes: number, restsFor: RestsFor): void {
-    this.#dutyCycle.burst(restsFor, () => this.#claimSome(dataBytes));
+    this.#dutyCycle.burst(restsFor, (isAlone) => this.#claimSome(dataBytes, isAlone));
   }
 
-  #claimSome(dataBytes: number): void {
+  /** A client has written: copies give way. */
+  clientWrote(): void {
+    this.#dutyCycle.clientWrote();
+  }
+
+  #claimSome(dataBytes: number, isAlone: boolean): void {
     const { unitBytes } = this.#top.dirty;
-    // A small window is one that is waited for at a pause and at the end: pieces fit into it.
-    const pieceBytesMax = Math.min(PIECE_BYTES_MAX, this.#window.bytes, dataBytes);
-    const pieceBytes = Math.ceil(pieceBytesMax / unitBytes) * unitBytes;
-    const zeroBytes = this.#claimBytes > PIECE_BYTES_MAX ? this.#claimBytes : pieceBytes;
+    const windowBytes = this.#window.bytesFor(isAlone);
+    // Several are on their way at a time: the target has work while one ends and the next begins.
+    const claimBytesMax = isAlone ? Math.min(windowBytes / 4, LONG_CLAIM_BYTES_MAX) : 0;
+    // A small window is one that is waited for at a pause and at the end: claims fit into it.
+    const dataBytesMax = Math.min(Math.max(claimBytesMax, PIECE_BYTES_MAX), windowBytes, dataBytes);
+    const claimBytes = Math.ceil(dataBytesMax / unitBytes) * unitBytes;
+    const lengthMax = Math.max(claimBytes, this.#zeroBytes);
     this.#refused = undefined;
     let claimed = 0;
-    while (claimed < dataBytes && this.#hasRoom()) {
-      const next = this.#nextClaim(zeroBytes);
+    const burstBytes = Math.min(dataBytes, BURST_BYTES_MAX);
+    while (claimed < burstBytes && this.#claims < CLAIMS_MAX && this.#inFlightBytes < windowBytes) {
+      const next = this.#nextClaim(lengthMax);
       if (next === undefined) break;
-      const dataBytes = Math.min(next.range.length, pieceBytes);
+      const dataBytes = Math.min(next.range.length, claimBytes);
       claimed += dataBytes;
-      this.#begin({ ...next, dataBytes, unspentBytes: 0, credit: 0 });
+      this.#begin(next.range, next.hold, dataBytes);
     }
     if (claimed === 0 && this.#refused !== undefined) this.#queueFor(this.#refused);
-  }
-
-  #hasRoom(): boolean {
-    return this.#claims < CLAIMS_MAX && this.#inFlightBytes < this.#window.bytes;
   }
 
   /** Holds the next dirty run from the cursor on that nobody else holds, once round the disk. */
@@ -195,7 +214,7 @@ export class Copier {
       this.#claims--;
       const range = dirty.nextRun(part.offset, part.length);
       if (range?.offset === part.offset && !this.#cancelled) {
-        this.#begin({ range, hold, dataBytes: range.length, unspentBytes: 0, credit: 0 });
+        this.#begin(range, hold, range.length);
         return;
       }
       hold.release();
@@ -204,15 +223,16 @@ export class Copier {
     });
   }
 
-  #begin(claim: Claim): void {
+  #begin(range: DiskRange, hold: RangeHold, dataBytes: number): void {
     const { dirty } = this.#top;
     const before = dirty.bitmap.dirtyBytes;
-    dirty.clear(claim.range.offset, claim.range.length);
-    claim.credit = before - dirty.bitmap.dirtyBytes;
+    dirty.clear(range.offset, range.length);
+    const credit = before - dirty.bitmap.dirtyBytes;
+    const claim: Claim = { range, hold, dataBytes, unspentBytes: 0, credit };
     this.#claims++;
-    this.#inFlightBytes += claim.dataBytes;
-    this.creditInFlight += claim.credit;
-    this.#listener.onClaimed(claim.dataBytes);
+    this.#inFlightBytes += dataBytes;
+    this.creditInFlight += credit;
+    this.#listener.onClaimed(dataBytes);
     const copied = this.#isPlain(claim) ? this.#copyPlain(claim) : this.#copyClaim(claim);
     void copied.then(() => {
       claim.hold.release();
@@ -243,15 +263,16 @@ export class Copier {
     // Nothing is read at once: this is still the burst, and copies are counted apart from it.
     const extents = await this.#extentsOf(range);
     const end = range.offset + range.length;
-    const parts: Extent[] = [];
+    const parts: Piece[] = [];
     let at = range.offset;
     claim.unspentBytes = claim.dataBytes;
     for (const extent of extents) {
       if (claim.unspentBytes === 0) break;
       const length = extent.zero ? extent.length : Math.min(extent.length, claim.unspentBytes);
       if (!extent.zero) claim.unspentBytes -= length;
-      parts.push({ ...extent, length });
-      at = extent.offset + length;
+      const { offset, zero } = extent;
+      parts.push({ offset, length, zero });
+      at = offset + length;
     }
     if (at < end) {
       this.#markAgain(claim, { offset: at, length: end - at });
@@ -262,24 +283,25 @@ export class Copier {
     this.#adapt(extents, range);
     const work = this.#piecesOf(parts);
     const next = work.values();
-    const lane = async () => {
-      for (const piece of next) {
-        await this.#guarded(claim, piece, piece.zero ? this.#zero(piece) : this.#data(piece));
-      }
-    };
-    await Promise.all(Array.from({ length: Math.min(LANES_MAX, work.length) }, lane));
+    const lanes: Promise<void>[] = [];
+    while (lanes.length < Math.min(LANES_MAX, work.length)) lanes.push(this.#copyAll(claim, next));
+    await Promise.all(lanes);
   }
 
   /** Zeroes in one request each, data in pieces that memory and the event loop can bear. */
-  #piecesOf(parts: readonly Extent[]): Extent[] {
+  #piecesOf(parts: readonly Piece[]): Piece[] {
     const pieceBytes = Math.max(PIECE_BYTES_MAX, this.#top.dirty.clusterBytes);
-    return parts.flatMap((part) => {
-      if (part.zero || part.length <= pieceBytes) return [part];
-      return [...pieces(part.offset, part.length, pieceBytes)].map((piece) => ({
-        ...part,
-        ...piece,
-      }));
-    });
+    const work: Piece[] = [];
+    for (const part of parts) {
+      const { zero } = part;
+      if (zero || part.length <= pieceBytes) work.push(part);
+      else {
+        for (const { offset, length } of pieces(part.offset, part.length, pieceBytes)) {
+          work.push({ offset, length, zero });
+        }
+      }
+    }
+    return work;
   }
 
   /** A few written bytes are data: there is nothing to ask, nor to divide. */
@@ -292,8 +314,9 @@ export class Copier {
   async #copyPlain(claim: Claim): Promise<void> {
     // Not at once either.
     await undefined;
-    this.#claimBytes = PIECE_BYTES_MAX;
-    await this.#guarded(claim, claim.range, this.#data(claim.range));
+    this.#zeroBytes = 0;
+    const { offset, length } = claim.range;
+    await this.#copyAll(claim, [{ offset, length, zero: false }].values());
   }
 
   async #extentsOf(range: DiskRange): Promise<readonly Extent[]> {
@@ -311,20 +334,23 @@ export class Copier {
   #adapt(extents: readonly Extent[], range: DiskRange): void {
     const first = extents[0]!;
     const allZero = first.zero && first.length === range.length;
-    this.#claimBytes = allZero
-      ? Math.min(this.#claimBytes * 2, ZERO_CLAIM_BYTES_MAX)
-      : PIECE_BYTES_MAX;
+    this.#zeroBytes = allZero
+      ? Math.min(2 * Math.max(this.#zeroBytes, range.length), ZERO_CLAIM_BYTES_MAX)
+      : 0;
   }
 
-  /** Marks the range again when its copy fails, then tells. */
-  async #guarded(claim: Claim, range: DiskRange, work: Promise<void>): Promise<void> {
-    try {
-      await work;
-    } catch (error) {
-      if (!(error instanceof SideError)) throw error;
-      this.#markAgain(claim, range);
-      const doing = `Cannot copy ${range.length} bytes at ${range.offset} to the mirror's target`;
-      this.#listener.onError(error.side, asBlockError(error.cause, doing), range);
+  /** One after the other. What cannot be copied is marked again, then told of. */
+  async #copyAll(claim: Claim, pieces: Iterable<Piece>): Promise<void> {
+    for (const piece of pieces) {
+      try {
+        await (piece.zero ? this.#zero(piece) : this.#data(piece));
+      } catch (error) {
+        if (!(error instanceof SideError)) throw error;
+        const { offset, length } = piece;
+        this.#markAgain(claim, piece);
+        const doing = `Cannot copy ${length} bytes at ${offset} to the mirror's target`;
+        this.#listener.onError(error.side, asBlockError(error.cause, doing), { offset, length });
+      }
     }
   }
 
@@ -367,15 +393,10 @@ export class Copier {
   }
 
   async #fromFile(offset: number, bytes: FileBytes): Promise<void> {
-    await this.#inWindow(bytes.length, async () => {
-      try {
-        this.#assertWanted();
-        await this.#dutyCycle.copy(() => this.#target().writeFile(offset, bytes));
-      } catch (error) {
-        throw new SideError('target', error);
-      }
-      if (bytes.failure !== undefined) throw new SideError('source', bytes.failure);
-    });
+    await this.#inWindow(bytes.length, () =>
+      this.#dutyCycle.copy(() => this.#target().writeFile(offset, bytes)),
+    );
+    if (bytes.failure !== undefined) throw new SideError('source', bytes.failure);
   }
 
   async #viaMemory({ offset, length }: DiskRange): Promise<void> {
@@ -389,13 +410,14 @@ export class Copier {
     }
   }
 
-  async #inWindow(bytes: number, write: () => Promise<void>): Promise<void> {
+  async #inWindow(bytes: number, write: () => Completion): Promise<void> {
     const sentAt = this.#window.sent(bytes);
     try {
+      this.#assertWanted();
       await write();
     } catch (error) {
       this.#window.lost(bytes);
-      throw error;
+      throw new SideError('target', error);
     }
     this.#window.taken(bytes, sentAt);
   }
@@ -413,20 +435,16 @@ export class Copier {
     }
   }
 
-  async #writeTarget(offset: number, data: Buffer): Promise<void> {
+  #writeTarget(offset: number, data: Buffer): Promise<void> {
     const blockBytes = Math.max(ZERO_BLOCK_BYTES, this.#top.dirty.clusterBytes);
-    try {
-      const writes = this.#dutyCycle.copy(() =>
+    return allEnded(
+      this.#dutyCycle.copy(() =>
         zeroRuns(data, blockBytes).map((run) => this.#writeRun(offset, data, run)),
-      );
-      await allEnded(writes);
-    } catch (error) {
-      throw new SideError('target', error);
-    }
+      ),
+    );
   }
 
   async #writeRun(start: number, data: Buffer, { offset, length, zero }: ZeroRun): Promise<void> {
-    this.#assertWanted();
     if (zero) await this.#target().writeZeroes(start + offset, length, this.#top.zeroFlags);
     else await this.#target().write(start + offset, data.subarray(offset, offset + length));
   }

@@ -24,7 +24,7 @@ const LATE = 1.5;
 const MEMORY_MS = 10_000;
 
 export class CopyWindow {
-  /** What may be under way now. */
+  /** What may be under way now beside clients that write. */
   bytes: number;
   readonly #clock: Clock;
   readonly #bytesMin: number;
@@ -44,6 +44,12 @@ export class CopyWindow {
     this.bytes = bounds.bytesMin;
     this.#stretchStart = clock.now();
     this.#epochStart = clock.now();
+  }
+
+  /** On a short link, where nobody waits behind them, there may be more: the target never waits. */
+  bytesFor(isAlone: boolean): number {
+    const bytesMin = Math.min(isAlone ? 2 * this.#bytesMin : 0, this.#bytesMax);
+    return Math.max(this.bytes, bytesMin);
   }
 
   /** `bytes` of data are on their way to the target; returns when that was. */

@@ -13,16 +13,21 @@ const IDLE_PER_WORK = 8;
 const REST_MS_MIN = 1;
 /** This process may have been stopped in the middle of its work. */
 const REST_MS_MAX = 1000;
+/** Clients that have not written for so long are gone. */
+const ALONE_AFTER_MS = 100;
 
 /**
- * What is rested for: nothing where no client writes, bursts (which look for what is to be copied)
- * where somebody waits for the mirror, else also what copies do after their burst.
+ * What is rested for where clients write: nothing at the end of a mirror, bursts (which look for
+ * what is to be copied) where somebody waits for it, else also what copies do after their burst.
  */
 export type RestsFor = 'nothing' | 'bursts' | 'everything';
 
 export class DutyCycle {
   readonly #clock: Clock;
   #restsFor: RestsFor = 'nothing';
+  /** Since the last burst. */
+  #clientWrote = false;
+  #aloneFrom = Number.NEGATIVE_INFINITY;
   /** When the rest is over at the latest, on the clock and of its idle time. */
   #restUntil = 0;
   #idleUntil = 0;
@@ -39,11 +44,22 @@ export class DutyCycle {
     return idleMs <= 0 ? 0 : Math.min(restMs, Math.max(idleMs, REST_MS_MIN));
   }
 
-  /** Runs the work that begins copies; `restsFor` holds for it and for them. */
-  burst(restsFor: RestsFor, work: () => void): void {
-    this.#restsFor = restsFor;
-    if (restsFor === 'nothing') work();
-    else this.#run(work);
+  clientWrote(): void {
+    this.#clientWrote = true;
+  }
+
+  /**
+   * Runs the work that begins copies, and tells it whether no client has written lately.
+   * `restsFor` holds for it and for them if one has since the last burst.
+   */
+  burst(restsFor: RestsFor, work: (isAlone: boolean) => void): void {
+    const now = this.#clock.now();
+    if (this.#clientWrote) this.#aloneFrom = now + ALONE_AFTER_MS;
+    this.#restsFor = this.#clientWrote ? restsFor : 'nothing';
+    this.#clientWrote = false;
+    const isAlone = now >= this.#aloneFrom;
+    if (this.#restsFor === 'nothing') work(isAlone);
+    else this.#run(() => work(isAlone));
   }
 
   /** Runs what a copy does until it is done, or waits for something. Not within a burst. */

@@ -67,8 +67,6 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
   /** The loop sleeps because there is nothing to do: a mark must wake it. */
   #idle = false;
   #activeBytes = 0;
-  /** Client writes since the last burst of copies. */
-  #clientsWrote = false;
   #stopWatching = () => {};
 
   constructor(host: JobHost, options: JobOptions, settings: MirrorSettings) {
@@ -136,7 +134,7 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
   // --- what the filter tells ---
 
   onMarked(): void {
-    this.#clientsWrote = true;
+    this.#copier.clientWrote();
     this.#activelySynced = false;
     if (this.#idle) this.kick();
   }
@@ -149,7 +147,7 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
   onActiveEnd(bytes: number, copiedBytes: number): void {
     this.#activeBytes -= bytes;
     this.progressCurrent += copiedBytes;
-    this.#clientsWrote = true;
+    this.#copier.clientWrote();
     // A copy may have been waiting for the range that has just been let go.
     if (!this.#idle || !this.#parts.bitmap.isClean) this.kick();
   }
@@ -280,14 +278,13 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
     );
     if (delayMs > 0) return this.sleep(delayMs);
     this.#copier.pump(this.rateLimit.quotaBytes, this.#restsFor());
-    this.#clientsWrote = false;
     // Something is in flight, or held by a client write: its end is a kick.
     await this.sleep();
   }
 
   /** Nobody waits for copies in the background of what has been READY and is not far behind. */
   #restsFor() {
-    if (!this.#clientsWrote || this.#converging) return 'nothing';
+    if (this.#converging) return 'nothing';
     const canWait = this.isReady && this.#copyMode === 'background';
     return canWait && this.#parts.bitmap.dirtyBytes <= LAG_BYTES_MAX ? 'everything' : 'bursts';
   }

@@ -14,8 +14,8 @@ export type Payload = Buffer | FileBytes;
 /**
  * Requests on their way out. The headers and small payloads of one tick are gathered in one slab
  * and go out with one system call. A long payload is not copied: it follows its header, and
- * whatever gathered before, from where it stands, in the same system call (or the next, when it
- * stands in a file).
+ * whatever gathered before, from where it stands, in the same system call. One that stands in a
+ * file goes with its header by calls of its own.
  */
 interface Slab {
   readonly buffer: Buffer;
@@ -42,8 +42,10 @@ export class Outbox {
    * change it before `onSent`.
    */
   send(header: RequestHeader, payload: Payload | undefined, onSent: () => void): boolean {
-    const inMemory = Buffer.isBuffer(payload);
-    const copied = inMemory && payload.length <= TARGET_COPIED_PAYLOAD_BYTES_MAX;
+    if (payload !== undefined && !Buffer.isBuffer(payload)) {
+      return this.#sendFile(header, payload, onSent);
+    }
+    const copied = payload !== undefined && payload.length <= TARGET_COPIED_PAYLOAD_BYTES_MAX;
     const slab = this.#reserve(REQUEST_BYTES + (copied ? payload.length : 0));
     writeRequest(slab.buffer, this.#end, header);
     this.#end += REQUEST_BYTES;
@@ -52,16 +54,18 @@ export class Outbox {
       this.#schedule();
       return false;
     }
-    if (inMemory) {
-      this.#connection.together(() => {
-        this.flush();
-        this.#connection.write(payload, onSent);
-      });
-    } else {
+    this.#connection.together(() => {
       this.flush();
-      this.#connection.writeFile(payload, onSent);
-    }
+      this.#connection.write(payload, onSent);
+    });
     return true;
+  }
+
+  #sendFile(header: RequestHeader, bytes: FileBytes, onSent: () => void): boolean {
+    const head = Buffer.allocUnsafe(REQUEST_BYTES);
+    writeRequest(head, 0, header);
+    this.flush();
+    return !this.#connection.writeFile(head, bytes, onSent);
   }
 
   /** Gives what has gathered to the socket. */

@@ -142,21 +142,27 @@ export class Connection {
     return false;
   }
 
-  /** As `write`, past our memory. */
-  writeFile(bytes: FileBytes, onWritten: () => void): void {
+  /**
+   * As `write`, for `head` and a file's bytes behind it, these past our memory. Returns whether the
+   * system has taken all of it at once; then `onWritten` is not called.
+   */
+  writeFile(head: Buffer, bytes: FileBytes, onWritten: () => void): boolean {
     if (this.#behindFile !== undefined) {
-      this.#behindFile.push(() => this.writeFile(bytes, onWritten));
-      return;
+      this.#behindFile.push(() => {
+        if (this.writeFile(head, bytes, onWritten)) onWritten();
+      });
+      return false;
     }
-    this.#behindFile = [];
-    new FileSend(this.#socket, bytes, () => {
+    const send = new FileSend(this.#socket, head, bytes, () => {
       const behind = this.#behindFile!;
       this.#behindFile = undefined;
-      // Later, as `write` does it, also when everything fitted at once.
-      process.nextTick(onWritten);
+      onWritten();
       // One of them may be a file's bytes: then the others wait again.
       for (const write of behind) write();
     });
+    if (send.start()) return true;
+    this.#behindFile = [];
+    return false;
   }
 
   /** What `writes` writes goes out with one system call. */

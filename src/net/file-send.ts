@@ -4,41 +4,61 @@ import { FILE_SEND_COPIED_BYTES } from '../util/limits.ts';
 import { descriptorOf } from './descriptor.ts';
 
 /**
- * Sends bytes of a file to a socket, past our memory. Node does not tell when a socket that it did
- * not write to has room again. So the next few bytes after those that fitted are copied and written
- * by Node itself: when it has got rid of them, the rest goes on. For the same reason it is Node
- * that finds out what is wrong with a socket that takes nothing.
+ * Sends a few bytes of ours and bytes of a file behind them to a socket, these past our memory.
+ * Node does not tell when a socket that it did not write to has room again. So the next few bytes
+ * after those that fitted are copied and written by Node itself: when it has got rid of them, the
+ * rest goes on. For the same reason it is Node that finds out what is wrong with a socket that
+ * takes nothing.
  */
 export class FileSend {
   readonly #socket: Socket;
+  /** What is left of it. */
+  #head: Buffer;
   readonly #bytes: FileBytes;
   readonly #onSent: () => void;
   #sentBytes = 0;
 
-  /**
-   * Begins; the socket belongs to it until `onSent`: when the system has taken everything, or when
-   * the connection broke.
-   */
-  constructor(socket: Socket, bytes: FileBytes, onSent: () => void) {
+  constructor(socket: Socket, head: Buffer, bytes: FileBytes, onSent: () => void) {
     this.#socket = socket;
+    this.#head = head;
     this.#bytes = bytes;
     this.#onSent = onSent;
-    this.#goOn();
+  }
+
+  /**
+   * Begins. Returns whether the system took everything at once; if not, the socket belongs to it
+   * until `onSent`: when the system has taken everything, or when the connection broke.
+   */
+  start(): boolean {
+    return this.#isOver();
   }
 
   readonly #goOn = (error?: Error | null): void => {
+    if (this.#isOver(error)) this.#onSent();
+  };
+
+  /** Sends what fits. */
+  #isOver(error?: Error | null): boolean {
+    if (error) return true;
     const { length, failure } = this.#bytes;
-    const isLeft = this.#sentBytes < length && failure === undefined;
+    const isLeft = this.#sentBytes < length;
     // What was written before goes first.
-    if (!error && isLeft && this.#socket.writableLength === 0) {
+    if (isLeft && failure === undefined && this.#socket.writableLength === 0) {
       const descriptor = descriptorOf(this.#socket);
       if (descriptor !== undefined) {
-        this.#sentBytes += this.#bytes.sendTo(descriptor, this.#sentBytes);
+        this.#sent(this.#bytes.sendTo(descriptor, this.#head, this.#sentBytes));
       }
     }
-    if (error || this.#sentBytes === length) this.#onSent();
-    else void this.#copySome(Math.min(FILE_SEND_COPIED_BYTES, length - this.#sentBytes));
-  };
+    if (this.#sentBytes === length) return true;
+    void this.#copySome(Math.min(FILE_SEND_COPIED_BYTES, length - this.#sentBytes));
+    return false;
+  }
+
+  #sent(bytes: number): void {
+    const ofHead = Math.min(bytes, this.#head.length);
+    if (ofHead > 0) this.#head = this.#head.subarray(ofHead);
+    this.#sentBytes += bytes - ofHead;
+  }
 
   async #copySome(length: number): Promise<void> {
     const copy = Buffer.allocUnsafe(length);
@@ -50,7 +70,11 @@ export class FileSend {
     }
     // The peer was promised so many bytes.
     if (this.#bytes.failure !== undefined) copy.fill(0);
-    this.#sentBytes += length;
+    const head = this.#head;
+    this.#sent(head.length + length);
+    this.#socket.cork();
+    if (head.length > 0) this.#socket.write(head);
     this.#socket.write(copy, this.#goOn);
+    this.#socket.uncork();
   }
 }

@@ -37,6 +37,8 @@ const F_OFD_SETLK = 37;
 /** F_RDLCK, F_WRLCK, F_UNLCK. */
 const LOCK_TYPES = { shared: 0, exclusive: 1, none: 2 } as const;
 const O_CLOEXEC = 0o2000000;
+/** MSG_DONTWAIT, MSG_NOSIGNAL, MSG_MORE: what follows comes at once. */
+const SEND_FLAGS = 0x40 | 0x4000 | 0x8000;
 const SOL_SOCKET = 1;
 const SO_SNDBUF = 7;
 const SO_SNDBUFFORCE = 32;
@@ -49,6 +51,7 @@ export function linuxSyscalls(): Syscalls {
   const preadv2 = libc.func(`int64_t preadv2(${io})`);
   const pwritev2 = libc.func(`int64_t pwritev2(${io})`);
   const pwrite = libc.func('int64_t pwrite(int fd, const void *data, size_t n, int64_t offset)');
+  const send = libc.func('int64_t send(int to, const void *data, size_t n, int flags)');
   const sendfile = libc.func('int64_t sendfile(int to, int from, void *offset, size_t n)');
   // Since Linux 6.5; glibc has no name for it yet.
   const cachestat = libc.func('long syscall(long n, int fd, void *range, void *found, int flags)');
@@ -89,9 +92,13 @@ export function linuxSyscalls(): Syscalls {
       return Number(cacheFound[0]) === pages;
     },
 
-    sendFile(socket, fd, offset, length) {
+    sendFile(socket, head, fd, offset, length) {
+      if (head.length > 0) {
+        const sent: number = send(socket, head, head.length, SEND_FLAGS);
+        if (sent < head.length) return Math.max(0, sent);
+      }
       sendOffset[0] = BigInt(offset);
-      return Math.max(0, sendfile(socket, fd, sendOffset, length));
+      return head.length + Math.max(0, sendfile(socket, fd, sendOffset, length));
     },
 
     receiveFile: (arrived, fd, offset, length) =>

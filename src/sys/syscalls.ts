@@ -16,10 +16,11 @@ export interface Syscalls {
   /** Whether all of the range is in the page cache, or is on its way there. */
   isCached(fd: number, offset: number, length: number): boolean;
   /**
-   * Gives a socket what it takes at once of a file's bytes, from the page cache: how many. 0 if it
-   * is full, and for any failure: whoever reads, or writes, in another way sees what it was.
+   * Gives a socket what it takes at once of `head` and, behind it, of a file's bytes, from the page
+   * cache: how many of both. 0 if it is full, and for any failure: whoever reads, or writes, in
+   * another way sees what it was.
    */
-  sendFile(socket: number, fd: number, offset: number, length: number): number;
+  sendFile(socket: number, head: Buffer, fd: number, offset: number, length: number): number;
   /**
    * Writes to a file's page cache, at once, what has arrived of a range: its beginning, and no part
    * of a page unless the range ends there. Undefined where that cannot be had.

@@ -6,8 +6,11 @@ export interface FileBytes {
   readonly length: number;
   /** Why some of them could not be had: zeroes went out in their place. */
   failure: Error | undefined;
-  /** Gives the socket what it takes at once from `start` on: how many bytes; 0 if it cannot. */
-  sendTo(socket: number, start: number): number;
+  /**
+   * Gives the socket `head` and behind it, from `start` on, what it takes at once: how many bytes
+   * of both; 0 if it cannot.
+   */
+  sendTo(socket: number, head: Buffer, start: number): number;
   /** Fills the buffer from `start` on. */
   read(start: number, buffer: Buffer): void | Promise<void>;
 }

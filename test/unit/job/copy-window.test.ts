@@ -94,6 +94,51 @@ describe('the window of copies', () => {
   });
 });
 
+it('a mirror has more in flight while no client writes', async () => {
+  const clock = new FakeClock();
+  const rig = new MirrorRig({ size: 64 * MiB, clock });
+  for (let at = 0; at < 64 * MiB; at += MiB) await rig.source.write(at, pattern(MiB, 1));
+  // One after the other, as on a link.
+  let last = Promise.resolve();
+  const inFlight = new InFlight(rig.target, () => {
+    last = last.then(() => pause(1));
+    return last;
+  });
+  const job = rig.mirror();
+  await rig.ready();
+  expect(inFlight.most).toBe(16 * MiB);
+  inFlight.most = 0;
+  for (let at = 0; at < 64 * MiB; at += MiB) {
+    await rig.client.node.write(at, pattern(MiB, 2));
+    if (at % (16 * MiB) === 0) {
+      // The rest that copies take; not as long as clients are missed.
+      clock.advance(2);
+      await pause(5);
+    }
+  }
+  expect(inFlight.most).toBe(8 * MiB);
+  clock.advance(2000);
+  job.cancel({ force: false });
+  await job.ended;
+  expect(await areEqual(rig.source, rig.target)).toBe(true);
+});
+
+it('the first turn of the event loop begins copies of no more than 8 MiB', async () => {
+  const rig = new MirrorRig({ size: 64 * MiB });
+  for (let at = 0; at < 64 * MiB; at += MiB) await rig.source.write(at, pattern(MiB, 1));
+  let begun = 0;
+  const turn = new Promise<number>((resolve) => {
+    rig.target.meddle = async (verb) => {
+      if (verb !== 'write') return;
+      if (begun++ === 0) setImmediate(() => resolve(begun));
+      await turn;
+    };
+  });
+  rig.mirror();
+  expect(await turn).toBe(8);
+  await rig.ready();
+});
+
 describe('a mirror to a target that is far away', () => {
   /** The most bytes of data that were on their way to a target that answers after 30 ms. */
   async function mostInFlight(bufSize?: number): Promise<number> {

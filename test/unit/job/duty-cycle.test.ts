@@ -2,8 +2,9 @@ import { describe, expect, it } from 'vitest';
 import { DutyCycle, type RestsFor } from '../../../src/job/duty-cycle.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
 
-/** Work of so many milliseconds. */
+/** Work of so many milliseconds, after a client has written. */
 function burst(clock: FakeClock, cycle: DutyCycle, ms: number, restsFor: RestsFor): void {
+  cycle.clientWrote();
   cycle.burst(restsFor, () => clock.advance(ms));
 }
 
@@ -102,10 +103,42 @@ describe('while clients write', () => {
   });
 });
 
-it('copies do not rest while nobody writes', () => {
+it('copies do not rest at the end of a mirror', () => {
   const clock = new FakeClock();
   const cycle = new DutyCycle(clock);
   burst(clock, cycle, 10, 'nothing');
   copy(clock, cycle, 10);
   expect(cycle.restMs()).toBe(0);
+});
+
+it('copies do not rest where no client has written since the last burst', () => {
+  const clock = new FakeClock();
+  const cycle = new DutyCycle(clock);
+  burst(clock, cycle, 10, 'everything');
+  restOf(clock, cycle);
+  cycle.burst('everything', () => clock.advance(10));
+  copy(clock, cycle, 10);
+  expect(cycle.restMs()).toBe(0);
+});
+
+it('copies are alone until a client writes, and again when none has for 100 ms', () => {
+  const clock = new FakeClock();
+  const cycle = new DutyCycle(clock);
+  const isAlone = () => {
+    let told: boolean | undefined;
+    cycle.burst('nothing', (isAlone) => {
+      told = isAlone;
+    });
+    return told;
+  };
+  expect(isAlone()).toBe(true);
+  cycle.clientWrote();
+  expect(isAlone()).toBe(false);
+  clock.advance(99);
+  expect(isAlone()).toBe(false);
+  cycle.clientWrote();
+  clock.advance(99);
+  expect(isAlone()).toBe(false);
+  clock.advance(100);
+  expect(isAlone()).toBe(true);
 });

@@ -20,7 +20,7 @@ function watchDutyCycle() {
   const { burst, copy } = DutyCycle.prototype;
   vi.spyOn(DutyCycle.prototype, 'burst').mockImplementation(function (this: DutyCycle, ...given) {
     seen.restsFor.push(given[0]);
-    burst.call(this, given[0], () => within('burst', given[1]));
+    burst.call(this, given[0], (isAlone) => within('burst', () => given[1](isAlone)));
   });
   vi.spyOn(DutyCycle.prototype, 'copy').mockImplementation(function (this: DutyCycle, work) {
     return copy.call(this, () => within('copy', work));

@@ -1,10 +1,11 @@
 import { randomBytes } from 'node:crypto';
-import { statfsSync } from 'node:fs';
+import { statfsSync, writeSync } from 'node:fs';
 import { open, writeFile } from 'node:fs/promises';
 import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { REQUEST_BYTES } from '../../../protocol/nbd/transmission.ts';
 import type { FileBytes } from '../../../src/util/file-bytes.ts';
 import { MiB } from '../../../src/util/limits.ts';
 import { openFileNode } from '../../conformance/make-file-node.ts';
@@ -13,6 +14,8 @@ import { currentScope, tempDir } from '../../support/peers.ts';
 import { mustRun, pause } from '../../support/process.ts';
 
 const DATA = randomBytes(3 * MiB);
+const HEAD = Buffer.from('head');
+const NO_HEAD = Buffer.alloc(0);
 /** Nothing leaves the page cache where it is all there is (tmpfs). */
 const isMemory = statfsSync(tmpdir()).type === 0x01021994;
 
@@ -32,9 +35,9 @@ function counting(bytes: FileBytes): FileBytes & { direct: number } {
   const counted = {
     ...bytes,
     direct: 0,
-    sendTo(socket: number, start: number): number {
-      const sent = bytes.sendTo(socket, start);
-      counted.direct += sent;
+    sendTo(socket: number, head: Buffer, start: number): number {
+      const sent = bytes.sendTo(socket, head, start);
+      counted.direct += Math.max(0, sent - head.length);
       return sent;
     },
   };
@@ -58,17 +61,19 @@ describe('bytes of a file', () => {
     const bytes = counting(await fileBytes(0, DATA.length));
     const told: string[] = [];
     connection.write(Buffer.from('<'), () => told.push('before'));
-    connection.writeFile(bytes, () => told.push('file'));
+    connection.writeFile(HEAD, bytes, () => told.push('file'));
     connection.write(Buffer.from('|'), () => told.push('between'));
-    connection.writeFile(counting(await fileBytes(4096, MiB)), () => told.push('second file'));
+    const second = counting(await fileBytes(4096, MiB));
+    connection.writeFile(Buffer.from('second'), second, () => told.push('second file'));
     connection.write(Buffer.from('>'), () => told.push('after'));
     connection.end();
     await pause(20);
     expect(told).not.toContain('file');
     const expected = Buffer.concat([
       Buffer.from('<'),
+      HEAD,
       DATA,
-      Buffer.from('|'),
+      Buffer.from('|second'),
       DATA.subarray(4096, 4096 + MiB),
       Buffer.from('>'),
     ]);
@@ -78,16 +83,58 @@ describe('bytes of a file', () => {
     expect(bytes.direct).toBeGreaterThan(DATA.length / 2);
   });
 
-  it('that fit at once are told of later all the same', async () => {
+  it('that fit at once are not waited for', async () => {
     const { connection, peer } = await connectionPair();
     const length = 65536;
-    let isSent = false;
-    connection.writeFile(await fileBytes(0, length), () => {
-      isSent = true;
-    });
-    expect(isSent).toBe(false);
-    expect((await receive(peer, length)).equals(DATA.subarray(0, length))).toBe(true);
-    expect(isSent).toBe(true);
+    let told = 0;
+    const bytes = await fileBytes(0, length);
+    expect(connection.writeFile(HEAD, bytes, () => told++)).toBe(true);
+    const expected = Buffer.concat([HEAD, DATA.subarray(0, length)]);
+    expect((await receive(peer, expected.length)).equals(expected)).toBe(true);
+    await pause(5);
+    expect(told).toBe(0);
+  });
+
+  it('follow their head, however little of it fits', async () => {
+    const { connection, peer } = await connectionPair();
+    const bytes = await fileBytes(0, 65536);
+    let tries = 0;
+    // Part of the head, none of it, then what comes.
+    const tight: FileBytes = {
+      ...bytes,
+      sendTo(socket, head, start) {
+        if (tries++ > 0) return bytes.sendTo(socket, head, start);
+        writeSync(socket, head, 0, 3);
+        return 3;
+      },
+    };
+    expect(connection.writeFile(HEAD, tight, () => {})).toBe(false);
+    const expected = Buffer.concat([HEAD, DATA.subarray(0, 65536)]);
+    expect((await receive(peer, expected.length)).equals(expected)).toBe(true);
+    expect(tries).toBe(2);
+  });
+
+  it('are none that a full socket takes, nor their head', async () => {
+    const { connection, peer } = await connectionPair();
+    const bytes = await fileBytes(0, DATA.length);
+    const head = Buffer.alloc(REQUEST_BYTES);
+    const lengths: number[] = [];
+    const watched: FileBytes = {
+      ...bytes,
+      sendTo(socket) {
+        // Until there is no room, not even for a head.
+        for (;;) {
+          const sent = bytes.sendTo(socket, head, 0);
+          lengths.push(sent);
+          if (sent === 0) return 0;
+        }
+      },
+    };
+    connection.writeFile(head, watched, () => {});
+    expect(lengths.at(-1)).toBe(0);
+    const total = lengths.reduce((sum, sent) => sum + sent, 0);
+    expect(total).toBeGreaterThan(0);
+    expect((await receive(peer, total)).length).toBeGreaterThanOrEqual(total);
   });
 
   it('are copied when none can be sent, and nothing is asked for behind them', async () => {
@@ -95,13 +142,14 @@ describe('bytes of a file', () => {
     const asked: number[] = [];
     const copied: FileBytes = {
       ...(await fileBytes(0, MiB)),
-      sendTo(_socket, start) {
+      sendTo(_socket, _head, start) {
         asked.push(start);
         return 0;
       },
     };
-    connection.writeFile(copied, () => {});
-    expect((await receive(peer, MiB)).equals(DATA.subarray(0, MiB))).toBe(true);
+    connection.writeFile(HEAD, copied, () => {});
+    const expected = Buffer.concat([HEAD, DATA.subarray(0, MiB)]);
+    expect((await receive(peer, expected.length)).equals(expected)).toBe(true);
     await pause(5);
     expect(asked.length).toBeGreaterThan(1);
     expect(Math.max(...asked)).toBeLessThan(MiB);
@@ -119,9 +167,11 @@ describe('bytes of a file', () => {
         return bytes.read(start, buffer);
       },
     };
-    connection.writeFile(shrunk, () => {});
+    connection.writeFile(HEAD, shrunk, () => {});
     connection.write(Buffer.from('on'));
-    const received = await receive(peer, MiB + 2);
+    const whole = await receive(peer, HEAD.length + MiB + 2);
+    expect(whole.subarray(0, HEAD.length).equals(HEAD)).toBe(true);
+    const received = whole.subarray(HEAD.length);
     expect(received.subarray(0, 65536).equals(DATA.subarray(0, 65536))).toBe(true);
     expect(received.subarray(65536, MiB).equals(Buffer.alloc(MiB - 65536))).toBe(true);
     expect(received.subarray(MiB).toString()).toBe('on');
@@ -131,7 +181,7 @@ describe('bytes of a file', () => {
   it('end when the connection does, and so does what waits behind them', async () => {
     const { connection } = await connectionPair();
     let told = 0;
-    connection.writeFile(await fileBytes(0, DATA.length), () => told++);
+    connection.writeFile(HEAD, await fileBytes(0, DATA.length), () => told++);
     connection.write(Buffer.from('x'), () => told++);
     await pause(5);
     connection.destroy();
@@ -166,9 +216,9 @@ describe('a file node', () => {
       // A file takes everything at once, and so shows what is offered.
       const taker = await open(join(directory, 'taken'), 'w');
       currentScope().onClose(() => taker.close());
-      expect(bytes.sendTo(taker.fd, MiB / 2)).toBe(MiB / 2);
+      expect(bytes.sendTo(taker.fd, NO_HEAD, MiB / 2)).toBe(MiB / 2);
       await mustRun('dd', [`if=${filename}`, 'iflag=nocache', 'count=0', 'status=none']);
-      expect(bytes.sendTo(taker.fd, MiB / 2)).toBe(0);
+      expect(bytes.sendTo(taker.fd, NO_HEAD, MiB / 2)).toBe(0);
       const copy = Buffer.alloc(4096);
       await bytes.read(MiB / 2, copy);
       expect(copy.equals(DATA.subarray(MiB / 2, MiB / 2 + 4096))).toBe(true);
