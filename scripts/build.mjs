@@ -1,8 +1,9 @@
 /**
- * `npm run build`: the program in `dist/`, as one file for what most commands need and one for each
- * thing that is loaded on demand. To find and read the 170 modules one by one takes a third of the
- * time that `copy` needs beyond Node's own to begin. Types are checked by `npm run check`. Stack
- * traces name the sources with `NODE_OPTIONS=--enable-source-maps`.
+ * `npm run build`: the program in `dist/`, as one file. To find and read the 170 modules one by one
+ * takes a third of the time that `copy` needs beyond Node's own to begin. As CommonJS, which Node
+ * loads 30 ms sooner than the same as ES modules; what a command does not need is still not run.
+ * Types are checked by `npm run check`. Stack traces name the sources with
+ * `NODE_OPTIONS=--enable-source-maps`.
  */
 import { renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -19,15 +20,17 @@ await build({
   absWorkingDir: root,
   entryPoints: ['src/cli/main.ts'],
   outdir,
+  outExtension: { '.js': '.cjs' },
   bundle: true,
-  splitting: true,
-  format: 'esm',
+  format: 'cjs',
+  // What CommonJS lacks.
+  define: { 'import.meta.url': 'moduleUrl' },
+  banner: { js: "const moduleUrl = require('node:url').pathToFileURL(__filename).href;" },
   platform: 'node',
   target: 'node20',
   packages: 'external',
   sourcemap: true,
   logLevel: 'warning',
 });
-// Whole, because names of chunks change with what is in them: old ones would stay.
 rmSync(dist, { recursive: true, force: true });
 renameSync(outdir, dist);

@@ -12,7 +12,7 @@ export const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const BUILDER = 'scripts/build.mjs';
 const PEER_PACKAGES = 'test/support/peer-packages.json';
 const SOURCES = ['src', 'protocol', 'package.json', 'tsconfig.json', BUILDER];
-const BUILT = 'dist/main.js';
+const BUILT = 'dist/main.cjs';
 const KEPT_LINES = 20;
 // Where administrators' programs are, although a plain user's PATH often leaves it out.
 const SYSTEM_DIRECTORIES = ['/usr/sbin', '/sbin'];

@@ -1,0 +1,42 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { makeLog } from '../../../src/cli/logger.ts';
+import type { Log } from '../../../src/util/log.ts';
+
+describe('the log', () => {
+  let written: string[];
+  beforeEach(() => {
+    written = [];
+    vi.spyOn(process.stderr, 'write').mockImplementation((line) => {
+      written.push(String(line).replace(/^[\d:.]+ /, ''));
+      return true;
+    });
+  });
+  afterEach(() => {
+    vi.restoreAllMocks();
+  });
+
+  /** A line of each level, by a log and by its child. */
+  function sayAll(log: Log): void {
+    for (const each of [log, log.child({ job: 'a b' })]) {
+      each.debug({}, 'looks');
+      each.info({}, 'tells');
+      each.warn({ side: 'target' }, 'warns');
+      each.error({}, 'fails');
+    }
+  }
+
+  it('has the lines from its level on, with what its parents add', () => {
+    sayAll(makeLog({ logLevel: 'warn', logFormat: 'text' }));
+    const own = ['warn warns side=target\n', 'error fails\n'];
+    const ofChild = ['warn warns job="a b" side=target\n', 'error fails job="a b"\n'];
+    expect(written).toEqual([...own, ...ofChild]);
+  });
+
+  it('has them all, if that is wanted, or none', () => {
+    sayAll(makeLog({ logLevel: 'debug', logFormat: 'text' }));
+    expect(written).toHaveLength(8);
+    written.length = 0;
+    sayAll(makeLog({ logLevel: 'silent', logFormat: 'text' }));
+    expect(written).toEqual([]);
+  });
+});
