@@ -25,7 +25,10 @@ await build({
   format: 'cjs',
   // What CommonJS lacks.
   define: { 'import.meta.url': 'moduleUrl' },
-  banner: { js: "const moduleUrl = require('node:url').pathToFileURL(__filename).href;" },
+  // Strict as the sources are: a directive comes before everything else.
+  banner: {
+    js: "'use strict';\nconst moduleUrl = require('node:url').pathToFileURL(__filename).href;",
+  },
   platform: 'node',
   target: 'node20',
   packages: 'external',

@@ -4,7 +4,7 @@ import type { Arguments } from '../../protocol/qmp/schema.ts';
 import type { Daemon } from '../daemon/daemon.ts';
 import { UsageError } from '../util/errors.ts';
 import { diskOptions, isNbdUri } from './arguments.ts';
-import type { LogOptions } from './logger.ts';
+import { type LogOptions, makeLateLog } from './logger.ts';
 import { MirrorWatch } from './mirror-watch.ts';
 import { makeDaemon } from './run-daemon.ts';
 import { createFile, sizeOf } from './serve.ts';
@@ -32,7 +32,7 @@ const INTERRUPT_BUDGET = 2_000_000;
 
 export async function copy(source: string, target: string, options: CopyOptions): Promise<void> {
   setFlagsFromString(`--interrupt-budget=${INTERRUPT_BUDGET}`);
-  const daemon = makeDaemon(options);
+  const daemon = makeDaemon(makeLateLog(options));
   let created = false;
   try {
     await daemon.dispatcher.call('blockdev-add', {

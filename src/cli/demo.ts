@@ -16,7 +16,7 @@ import { SampleLoad } from '../daemon/sample-load.ts';
 import { UsageError } from '../util/errors.ts';
 import { MiB } from '../util/limits.ts';
 import { formatBytes } from '../util/units.ts';
-import type { LogOptions } from './logger.ts';
+import { type LogOptions, makeLog } from './logger.ts';
 import { MirrorWatch } from './mirror-watch.ts';
 import { makeDaemon, stopSignal } from './run-daemon.ts';
 import { packageFile } from './version.ts';
@@ -43,8 +43,9 @@ interface Demo {
 export async function demo(options: DemoOptions): Promise<void> {
   const stopped = stopSignal();
   const directory = mkdtempSync(join(tmpdir(), 'nbd-mirror-demo-'));
-  const daemon = makeDaemon(options);
-  const target = makeDaemon(options);
+  const log = makeLog(options);
+  const daemon = makeDaemon(log);
+  const target = makeDaemon(log);
   const watch = new MirrorWatch(daemon);
   try {
     const load = await setUp(directory, daemon, target);

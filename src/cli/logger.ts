@@ -9,16 +9,22 @@ export interface LogOptions {
 }
 
 export function makeLog(options: LogOptions): Log {
-  if (options.logLevel === 'silent') return silentLog;
-  return late(options.logLevel, () => withPino(options));
+  return options.logLevel === 'silent' ? silentLog : withPino(options);
+}
+
+/**
+ * For a command that is soon over. To load pino takes 20 ms, a tenth of the time that `copy` needs
+ * to begin, and mostly it has nothing to say: pino comes with the first line. (A daemon has it from
+ * the start: when days later there is trouble to tell of, its own files may be gone or unreadable.)
+ */
+export function makeLateLog(options: LogOptions): Log {
+  return options.logLevel === 'silent'
+    ? silentLog
+    : late(options.logLevel, () => withPino(options));
 }
 
 const NAMES = ['debug', 'info', 'warn', 'error'] as const;
 
-/**
- * To load pino takes 20 ms, a tenth of the time that most commands need to begin, and they have
- * nothing to say: it comes with the first line.
- */
 function late(level: string, make: () => Log): Log {
   let made: Log | undefined;
   const log = () => {
@@ -26,7 +32,7 @@ function late(level: string, make: () => Log): Log {
     return made;
   };
   const say = (name: (typeof NAMES)[number]): Log['info'] => {
-    if (NAMES.indexOf(name) < NAMES.findIndex((each) => each === level)) return () => {};
+    if (NAMES.indexOf(name) < NAMES.indexOf(level as 'info')) return () => {};
     return (fields, message) => log()[name](fields, message);
   };
   return {

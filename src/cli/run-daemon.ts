@@ -2,6 +2,7 @@ import { Daemon } from '../daemon/daemon.ts';
 import { PidFile } from '../daemon/pid-file.ts';
 import { type Endpoint, formatEndpoint } from '../net/endpoint.ts';
 import { systemClock } from '../util/clock.ts';
+import type { Log } from '../util/log.ts';
 import { type LogOptions, makeLog } from './logger.ts';
 import { version } from './version.ts';
 
@@ -16,10 +17,10 @@ export interface DaemonOptions extends LogOptions {
 }
 
 /** `NBD_MIRROR_FFI=off` keeps to what plain Node can do. */
-export function makeDaemon(options: LogOptions): Daemon {
+export function makeDaemon(log: Log): Daemon {
   return new Daemon({
     clock: systemClock,
-    log: makeLog(options),
+    log,
     version,
     ffi: process.env['NBD_MIRROR_FFI'] !== 'off',
   });
@@ -31,7 +32,7 @@ export async function runDaemon(
   options: DaemonOptions,
   setUp: (daemon: Daemon) => Promise<void>,
 ): Promise<void> {
-  const daemon = makeDaemon(options);
+  const daemon = makeDaemon(makeLog(options));
   const stopped = stopSignal();
   let pidFile: PidFile | undefined;
   try {

@@ -29,6 +29,8 @@ const PIECE_BYTES_MAX = MiB;
 const LONG_CLAIM_BYTES_MAX = 4 * MiB;
 /** Data of the claims of one burst: all of it may be read before anything else happens. */
 const BURST_BYTES_MAX = 8 * MiB;
+/** Beside clients that write: between bursts they find the processors free. */
+const SHORT_BURST_BYTES_MAX = 4 * MiB;
 /** Pieces of one claim in flight: a working bitmap's granule may be 2 GiB. */
 const LANES_MAX = 16;
 /** Claims grow up to here while the source has nothing but zeroes. */
@@ -99,7 +101,7 @@ export class Copier {
   constructor(options: {
     top: MirrorTop;
     target: () => BlockNode;
-    /** Bytes of data in flight, at first and at most. */
+    /** Bytes of data in flight: where the window begins, and at most. */
     window: { readonly bytesMin: number; readonly bytesMax: number };
     clock: Clock;
     /** Zeroes are not sent to where the target reads as zeroes already. */
@@ -139,38 +141,49 @@ export class Copier {
   }
 
   /**
-   * Starts copies until the window is full, `dataBytes` of data are on their way, or everything
-   * that is dirty is held by someone.
+   * Starts copies until the window is full, `dataBytes` of data are on their way, everything that
+   * is dirty is held by someone, or it has been enough for one burst: then it returns true.
    */
-  pump(dataBytes: number, restsFor: RestsFor): void {
-    this.#dutyCycle.burst(restsFor, (isAlone) => this.#claimSome(dataBytes, isAlone));
+  pump(dataBytes: number, restsFor: RestsFor): boolean {
+    const clientWaits = this.#top.writesInFlight > 0;
+    return this.#dutyCycle.burst(restsFor, clientWaits, (isAlone) =>
+      this.#claimSome(dataBytes, isAlone),
+    );
   }
 
-  /** A client has written: copies give way. */
+  /** A client's write has ended: copies give way. */
   clientWrote(): void {
     this.#dutyCycle.clientWrote();
   }
 
-  #claimSome(dataBytes: number, isAlone: boolean): void {
+  #claimSome(dataBytes: number, isAlone: boolean): boolean {
     const { unitBytes } = this.#top.dirty;
     const windowBytes = this.#window.bytesFor(isAlone);
     // Several are on their way at a time: the target has work while one ends and the next begins.
-    const claimBytesMax = isAlone ? Math.min(windowBytes / 4, LONG_CLAIM_BYTES_MAX) : 0;
+    // Among zeroes they have little data, if any.
+    const isLong = isAlone && this.#zeroBytes === 0;
+    const claimBytesMax = isLong ? Math.min(windowBytes / 4, LONG_CLAIM_BYTES_MAX) : 0;
     // A small window is one that is waited for at a pause and at the end: claims fit into it.
     const dataBytesMax = Math.min(Math.max(claimBytesMax, PIECE_BYTES_MAX), windowBytes, dataBytes);
     const claimBytes = Math.ceil(dataBytesMax / unitBytes) * unitBytes;
     const lengthMax = Math.max(claimBytes, this.#zeroBytes);
     this.#refused = undefined;
     let claimed = 0;
-    const burstBytes = Math.min(dataBytes, BURST_BYTES_MAX);
-    while (claimed < burstBytes && this.#claims < CLAIMS_MAX && this.#inFlightBytes < windowBytes) {
+    const hasRoom = () =>
+      this.#claims < CLAIMS_MAX &&
+      (this.#inFlightBytes === 0 || this.#inFlightBytes + claimBytes <= windowBytes);
+    const burstBytes = isAlone ? BURST_BYTES_MAX : SHORT_BURST_BYTES_MAX;
+    while (claimed < Math.min(dataBytes, burstBytes) && hasRoom()) {
       const next = this.#nextClaim(lengthMax);
-      if (next === undefined) break;
+      if (next === undefined) {
+        if (claimed === 0 && this.#refused !== undefined) this.#queueFor(this.#refused);
+        return false;
+      }
       const dataBytes = Math.min(next.range.length, claimBytes);
       claimed += dataBytes;
       this.#begin(next.range, next.hold, dataBytes);
     }
-    if (claimed === 0 && this.#refused !== undefined) this.#queueFor(this.#refused);
+    return claimed < dataBytes && hasRoom();
   }
 
   /** Holds the next dirty run from the cursor on that nobody else holds, once round the disk. */

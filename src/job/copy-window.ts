@@ -11,7 +11,7 @@ import type { Clock } from '../util/clock.ts';
  * On a long link there is nothing to go by at first: the window begins small and grows with
  * every answer, to four times in a round trip, until one has come late: then there is a queue, so
  * the link is full. It does not grow beyond four times what was ever under way: the source may be
- * what limits.
+ * what limits. (Where copies are alone there may be a little more under way than what is found so.)
  */
 const EPOCH_MS_MIN = 20;
 /** On shorter ones an epoch is soon over, and answers that are taken together tell nothing. */
@@ -46,10 +46,13 @@ export class CopyWindow {
     this.#epochStart = clock.now();
   }
 
-  /** On a short link, where nobody waits behind them, there may be more: the target never waits. */
+  /**
+   * Where nobody waits behind them there may be a little more, so that the target never waits; but
+   * not while it is found out how short the route is.
+   */
   bytesFor(isAlone: boolean): number {
-    const bytesMin = Math.min(isAlone ? 2 * this.#bytesMin : 0, this.#bytesMax);
-    return Math.max(this.bytes, bytesMin);
+    if (!isAlone || !this.#knowsRoute) return this.bytes;
+    return Math.max(this.bytes, Math.min(2 * this.#bytesMin, this.#bytesMax));
   }
 
   /** `bytes` of data are on their way to the target; returns when that was. */
@@ -69,10 +72,15 @@ export class CopyWindow {
     this.#underWayBytes -= bytes;
     if (this.#bytesMin === this.#bytesMax) return;
     const now = this.#clock.now();
-    this.#shortestMs = Math.min(this.#shortestMs, now - sentAt);
+    // What was sent before has waited behind a window that was larger.
+    if (sentAt >= this.#stretchStart) this.#shortestMs = Math.min(this.#shortestMs, now - sentAt);
     if (this.#starting) this.#grow(bytes, now - sentAt, now);
     else this.#follow(bytes, now);
     if (now - this.#stretchStart >= MEMORY_MS) this.#startAgain(now);
+  }
+
+  get #knowsRoute(): boolean {
+    return Number.isFinite(this.#shortestMs);
   }
 
   #grow(bytes: number, tookMs: number, now: number): void {
@@ -89,9 +97,11 @@ export class CopyWindow {
   #follow(bytes: number, now: number): void {
     this.#epochBytes += bytes;
     const epochMs = now - this.#epochStart;
-    if (epochMs < Math.max(EPOCH_MS_MIN, this.#shortestMs)) return;
-    const wanted = (2 * this.#epochBytes * this.#shortestMs) / epochMs;
-    this.bytes = Math.min(Math.max(wanted, this.#bytesMin), this.#bytesMax);
+    if (epochMs < Math.max(EPOCH_MS_MIN, this.#knowsRoute ? this.#shortestMs : 0)) return;
+    if (this.#knowsRoute) {
+      const wanted = (2 * this.#epochBytes * this.#shortestMs) / epochMs;
+      this.bytes = Math.min(Math.max(wanted, this.#bytesMin), this.#bytesMax);
+    }
     this.#startEpoch(now);
   }
 

@@ -13,7 +13,7 @@ const IDLE_PER_WORK = 8;
 const REST_MS_MIN = 1;
 /** This process may have been stopped in the middle of its work. */
 const REST_MS_MAX = 1000;
-/** Clients that have not written for so long are gone. */
+/** Clients of whom no burst has seen anything for so long are gone. */
 const ALONE_AFTER_MS = 100;
 
 /**
@@ -44,22 +44,22 @@ export class DutyCycle {
     return idleMs <= 0 ? 0 : Math.min(restMs, Math.max(idleMs, REST_MS_MIN));
   }
 
+  /** A client's write has ended. */
   clientWrote(): void {
     this.#clientWrote = true;
   }
 
   /**
-   * Runs the work that begins copies, and tells it whether no client has written lately.
-   * `restsFor` holds for it and for them if one has since the last burst.
+   * Runs the work that begins copies, and tells it whether no client has written lately, nor is
+   * about to (`clientWaits`). `restsFor` holds for it and for them if one has since the last burst.
    */
-  burst(restsFor: RestsFor, work: (isAlone: boolean) => void): void {
+  burst<T>(restsFor: RestsFor, clientWaits: boolean, work: (isAlone: boolean) => T): T {
     const now = this.#clock.now();
-    if (this.#clientWrote) this.#aloneFrom = now + ALONE_AFTER_MS;
+    if (this.#clientWrote || clientWaits) this.#aloneFrom = now + ALONE_AFTER_MS;
     this.#restsFor = this.#clientWrote ? restsFor : 'nothing';
     this.#clientWrote = false;
     const isAlone = now >= this.#aloneFrom;
-    if (this.#restsFor === 'nothing') work(isAlone);
-    else this.#run(() => work(isAlone));
+    return this.#restsFor === 'nothing' ? work(isAlone) : this.#run(() => work(isAlone));
   }
 
   /** Runs what a copy does until it is done, or waits for something. Not within a burst. */

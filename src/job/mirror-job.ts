@@ -47,7 +47,7 @@ export interface MirrorSettings {
   onSourceError: OnError;
   onTargetError: OnError;
   targetIsZero: boolean;
-  /** Bytes of background copies in flight, at first and at most. */
+  /** Bytes of background copies in flight: where the window begins, and at most. */
   window: { readonly bytesMin: number; readonly bytesMax: number };
 }
 
@@ -277,9 +277,9 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
       this.#converging ? 0 : this.#copier.restMs(),
     );
     if (delayMs > 0) return this.sleep(delayMs);
-    this.#copier.pump(this.rateLimit.quotaBytes, this.#restsFor());
+    const hasRoom = this.#copier.pump(this.rateLimit.quotaBytes, this.#restsFor());
     // Something is in flight, or held by a client write: its end is a kick.
-    await this.sleep();
+    await this.sleep(hasRoom ? 0 : undefined);
   }
 
   /** Nobody waits for copies in the background of what has been READY and is not far behind. */

@@ -149,14 +149,15 @@ export class Connection {
   writeFile(head: Buffer, bytes: FileBytes, onWritten: () => void): boolean {
     if (this.#behindFile !== undefined) {
       this.#behindFile.push(() => {
-        if (this.writeFile(head, bytes, onWritten)) onWritten();
+        if (this.writeFile(head, bytes, onWritten)) process.nextTick(onWritten);
       });
       return false;
     }
     const send = new FileSend(this.#socket, head, bytes, () => {
       const behind = this.#behindFile!;
       this.#behindFile = undefined;
-      onWritten();
+      // Later, as `write` does it: what waits goes first.
+      process.nextTick(onWritten);
       // One of them may be a file's bytes: then the others wait again.
       for (const write of behind) write();
     });

@@ -49,7 +49,7 @@ export class FileSend {
         this.#sent(this.#bytes.sendTo(descriptor, this.#head, this.#sentBytes));
       }
     }
-    if (this.#sentBytes === length) return true;
+    if (this.#sentBytes === length && this.#head.length === 0) return true;
     void this.#copySome(Math.min(FILE_SEND_COPIED_BYTES, length - this.#sentBytes));
     return false;
   }

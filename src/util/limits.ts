@@ -89,7 +89,7 @@ export const RECONNECT_PAUSE_MS_MAX = 16_000;
 
 /**
  * Bytes of background copies in flight (`CopyWindow`): on a short link, where clients wait behind
- * more, and on the longest. On a short one twice as many where no client writes.
+ * more, and on the longest. At least twice as many as on a short one where no client writes.
  */
 export const COPY_IN_FLIGHT_BYTES_MIN = 8 * MiB;
 export const COPY_IN_FLIGHT_BYTES_MAX = 64 * MiB;

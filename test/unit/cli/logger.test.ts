@@ -1,8 +1,11 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { makeLog } from '../../../src/cli/logger.ts';
+import { makeLateLog, makeLog } from '../../../src/cli/logger.ts';
 import type { Log } from '../../../src/util/log.ts';
 
-describe('the log', () => {
+describe.each([
+  ['the log', makeLog],
+  ['the log of a short command', makeLateLog],
+])('%s', (_name, make) => {
   let written: string[];
   beforeEach(() => {
     written = [];
@@ -26,17 +29,17 @@ describe('the log', () => {
   }
 
   it('has the lines from its level on, with what its parents add', () => {
-    sayAll(makeLog({ logLevel: 'warn', logFormat: 'text' }));
+    sayAll(make({ logLevel: 'warn', logFormat: 'text' }));
     const own = ['warn warns side=target\n', 'error fails\n'];
     const ofChild = ['warn warns job="a b" side=target\n', 'error fails job="a b"\n'];
     expect(written).toEqual([...own, ...ofChild]);
   });
 
   it('has them all, if that is wanted, or none', () => {
-    sayAll(makeLog({ logLevel: 'debug', logFormat: 'text' }));
+    sayAll(make({ logLevel: 'debug', logFormat: 'text' }));
     expect(written).toHaveLength(8);
     written.length = 0;
-    sayAll(makeLog({ logLevel: 'silent', logFormat: 'text' }));
+    sayAll(make({ logLevel: 'silent', logFormat: 'text' }));
     expect(written).toEqual([]);
   });
 });

@@ -11,13 +11,13 @@ const MiB = 1 << 20;
 function runLink(
   clock: FakeClock,
   window: CopyWindow,
-  link: { bytesPerMs: number; delayMs: number; forMs: number },
+  link: { bytesPerMs: number; delayMs: number; forMs: number; isAlone?: boolean },
 ): void {
   const end = clock.now() + link.forMs;
   const pieces: { sent: number; arrives: number }[] = [];
   let wireFree = clock.now();
   while (clock.now() < end) {
-    while ((pieces.length + 1) * MiB <= window.bytes) {
+    while ((pieces.length + 1) * MiB <= window.bytesFor(link.isAlone ?? false)) {
       wireFree = Math.max(wireFree, clock.now()) + MiB / link.bytesPerMs;
       pieces.push({ sent: window.sent(MiB), arrives: wireFree + link.delayMs });
     }
@@ -41,6 +41,13 @@ describe('the window of copies', () => {
     expect(window.bytes).toBe(8 * MiB);
     runLink(clock, window, { bytesPerMs: 0.01 * MiB, delayMs: 0.5, forMs: 60_000 });
     expect(window.bytes).toBeLessThanOrEqual(16 * MiB);
+  });
+
+  it('has more in it on a short link where copies are alone, but does not grow by that', () => {
+    // Several times the route is forgotten and found again meanwhile.
+    runLink(clock, window, { bytesPerMs: 0.16 * MiB, delayMs: 0.5, isAlone: true, forMs: 55_000 });
+    expect(window.bytes).toBeLessThanOrEqual(16 * MiB);
+    expect(window.bytesFor(true)).toBe(16 * MiB);
   });
 
   it('grows until a long link is full', () => {
@@ -123,19 +130,52 @@ it('a mirror has more in flight while no client writes', async () => {
   expect(await areEqual(rig.source, rig.target)).toBe(true);
 });
 
-it('the first turn of the event loop begins copies of no more than 8 MiB', async () => {
-  const rig = new MirrorRig({ size: 64 * MiB });
+it('a mirror has no more in flight while a client waits', async () => {
+  const rig = new MirrorRig({ size: 64 * MiB, clock: new FakeClock() });
+  for (let at = 0; at < 64 * MiB; at += MiB) await rig.source.write(at, pattern(MiB, 1));
+  let written: Promise<void> | undefined;
+  let go = () => {};
+  const slow = new Promise<void>((resolve) => {
+    go = resolve;
+  });
+  let last = Promise.resolve();
+  const inFlight = new InFlight(rig.target, () => {
+    written ??= Promise.resolve(rig.client.node.write(63 * MiB, pattern(4096, 2)));
+    last = last.then(() => pause(1));
+    return last;
+  });
+  rig.source.meddle = (verb) => (verb === 'write' ? slow : undefined);
+  rig.mirror();
+  await rig.ready();
+  expect(inFlight.most).toBe(8 * MiB);
+  go();
+  await written;
+});
+
+it('copies begin in bursts of 8 MiB, of 4 beside a client, one soon after the other', async () => {
+  const clock = new FakeClock();
+  const rig = new MirrorRig({ size: 64 * MiB, clock });
   for (let at = 0; at < 64 * MiB; at += MiB) await rig.source.write(at, pattern(MiB, 1));
   let begun = 0;
-  const turn = new Promise<number>((resolve) => {
-    rig.target.meddle = async (verb) => {
+  const all = new Promise<void>((resolve) => {
+    rig.target.meddle = (verb) => {
       if (verb !== 'write') return;
-      if (begun++ === 0) setImmediate(() => resolve(begun));
-      await turn;
+      if (++begun === 64) resolve();
+      // The next ones do not wait for these to end.
+      return all;
     };
   });
-  rig.mirror();
-  expect(await turn).toBe(8);
+  rig.mirror({ bufSize: 64 * MiB });
+  const begunAfter = async (ms: number) => {
+    clock.advance(ms);
+    await pause(20);
+    return begun;
+  };
+  for (const mebibytes of [8, 16, 24]) expect(await begunAfter(1)).toBe(mebibytes);
+  await rig.client.node.write(0, pattern(4096, 2));
+  for (const mebibytes of [28, 32, 36]) expect(await begunAfter(2)).toBe(mebibytes);
+  await begunAfter(100);
+  while (begun < 64) await begunAfter(1);
   await rig.ready();
 });
 

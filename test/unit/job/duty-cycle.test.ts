@@ -5,7 +5,7 @@ import { FakeClock } from '../../support/fake-clock.ts';
 /** Work of so many milliseconds, after a client has written. */
 function burst(clock: FakeClock, cycle: DutyCycle, ms: number, restsFor: RestsFor): void {
   cycle.clientWrote();
-  cycle.burst(restsFor, () => clock.advance(ms));
+  cycle.burst(restsFor, false, () => clock.advance(ms));
 }
 
 function copy(clock: FakeClock, cycle: DutyCycle, ms: number): void {
@@ -116,7 +116,7 @@ it('copies do not rest where no client has written since the last burst', () => 
   const cycle = new DutyCycle(clock);
   burst(clock, cycle, 10, 'everything');
   restOf(clock, cycle);
-  cycle.burst('everything', () => clock.advance(10));
+  cycle.burst('everything', false, () => clock.advance(10));
   copy(clock, cycle, 10);
   expect(cycle.restMs()).toBe(0);
 });
@@ -124,13 +124,8 @@ it('copies do not rest where no client has written since the last burst', () => 
 it('copies are alone until a client writes, and again when none has for 100 ms', () => {
   const clock = new FakeClock();
   const cycle = new DutyCycle(clock);
-  const isAlone = () => {
-    let told: boolean | undefined;
-    cycle.burst('nothing', (isAlone) => {
-      told = isAlone;
-    });
-    return told;
-  };
+  const isAlone = (clientWaits = false) =>
+    cycle.burst('nothing', clientWaits, (isAlone) => isAlone);
   expect(isAlone()).toBe(true);
   cycle.clientWrote();
   expect(isAlone()).toBe(false);
@@ -141,4 +136,10 @@ it('copies are alone until a client writes, and again when none has for 100 ms',
   expect(isAlone()).toBe(false);
   clock.advance(100);
   expect(isAlone()).toBe(true);
+  // One whose write takes long has not gone.
+  expect(isAlone(true)).toBe(false);
+  clock.advance(500);
+  expect(isAlone(true)).toBe(false);
+  clock.advance(99);
+  expect(isAlone()).toBe(false);
 });

@@ -19,8 +19,11 @@ function watchDutyCycle() {
   };
   const { burst, copy } = DutyCycle.prototype;
   vi.spyOn(DutyCycle.prototype, 'burst').mockImplementation(function (this: DutyCycle, ...given) {
-    seen.restsFor.push(given[0]);
-    burst.call(this, given[0], (isAlone) => within('burst', () => given[1](isAlone)));
+    const [restsFor, clientWaits, work] = given;
+    seen.restsFor.push(restsFor);
+    return burst.call(this, restsFor, clientWaits, (isAlone) =>
+      within('burst', () => work(isAlone)),
+    );
   });
   vi.spyOn(DutyCycle.prototype, 'copy').mockImplementation(function (this: DutyCycle, work) {
     return copy.call(this, () => within('copy', work));
