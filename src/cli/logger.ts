@@ -18,9 +18,7 @@ export function makeLog(options: LogOptions): Log {
  * the start: when days later there is trouble to tell of, its own files may be gone or unreadable.)
  */
 export function makeLateLog(options: LogOptions): Log {
-  return options.logLevel === 'silent'
-    ? silentLog
-    : late(options.logLevel, () => withPino(options));
+  return late(options.logLevel, () => makeLog(options));
 }
 
 const NAMES = ['debug', 'info', 'warn', 'error'] as const;

@@ -159,12 +159,13 @@ export class Copier {
   #claimSome(dataBytes: number, isAlone: boolean): boolean {
     const { unitBytes } = this.#top.dirty;
     const windowBytes = this.#window.bytesFor(isAlone);
-    // Several are on their way at a time: the target has work while one ends and the next begins.
-    // Among zeroes they have little data, if any.
+    // Among zeroes claims have little data, if any: then more of them are on their way.
     const isLong = isAlone && this.#zeroBytes === 0;
-    const claimBytesMax = isLong ? Math.min(windowBytes / 4, LONG_CLAIM_BYTES_MAX) : 0;
+    const claimBytesMax = isLong ? LONG_CLAIM_BYTES_MAX : PIECE_BYTES_MAX;
+    // The target has work while one ends and the next begins.
+    const shareBytes = Math.max(windowBytes / 4, PIECE_BYTES_MAX);
     // A small window is one that is waited for at a pause and at the end: claims fit into it.
-    const dataBytesMax = Math.min(Math.max(claimBytesMax, PIECE_BYTES_MAX), windowBytes, dataBytes);
+    const dataBytesMax = Math.min(claimBytesMax, shareBytes, windowBytes, dataBytes);
     const claimBytes = Math.ceil(dataBytesMax / unitBytes) * unitBytes;
     const lengthMax = Math.max(claimBytes, this.#zeroBytes);
     this.#refused = undefined;
@@ -179,9 +180,9 @@ export class Copier {
         if (claimed === 0 && this.#refused !== undefined) this.#queueFor(this.#refused);
         return false;
       }
-      const dataBytes = Math.min(next.range.length, claimBytes);
-      claimed += dataBytes;
-      this.#begin(next.range, next.hold, dataBytes);
+      const bytes = Math.min(next.range.length, claimBytes);
+      claimed += bytes;
+      this.#begin(next.range, next.hold, bytes);
     }
     return claimed < dataBytes && hasRoom();
   }

@@ -2,8 +2,8 @@ import type { Clock } from '../util/clock.ts';
 
 /**
  * How many bytes of background copies may be on their way to the target. A link that is long and
- * fat is only full with bandwidth x delay of them under way; on a short one more than a little
- * falls out of the processor's cache for nothing. So the window follows twice the product of what
+ * fat is only full with bandwidth x delay of them under way; on a short one clients would wait
+ * behind more than a little for nothing. So the window follows twice the product of what
  * the target takes and the shortest time that it took for a piece, between two bounds: where the
  * link is what limits, the time grows with the queue and the shortest one does not, so the window
  * stays; where the window is what limits, it doubles with every round trip. (The idea is BBR's.)
@@ -51,7 +51,8 @@ export class CopyWindow {
    * not while it is found out how short the route is.
    */
   bytesFor(isAlone: boolean): number {
-    if (!isAlone || !this.#knowsRoute) return this.bytes;
+    const knowsRoute = Number.isFinite(this.#shortestMs);
+    if (!isAlone || !knowsRoute) return this.bytes;
     return Math.max(this.bytes, Math.min(2 * this.#bytesMin, this.#bytesMax));
   }
 
@@ -72,15 +73,15 @@ export class CopyWindow {
     this.#underWayBytes -= bytes;
     if (this.#bytesMin === this.#bytesMax) return;
     const now = this.#clock.now();
-    // What was sent before has waited behind a window that was larger.
-    if (sentAt >= this.#stretchStart) this.#shortestMs = Math.min(this.#shortestMs, now - sentAt);
+    if (sentAt < this.#stretchStart) {
+      // It has waited behind a window that was larger.
+      this.#startEpoch(now);
+      return;
+    }
+    this.#shortestMs = Math.min(this.#shortestMs, now - sentAt);
     if (this.#starting) this.#grow(bytes, now - sentAt, now);
     else this.#follow(bytes, now);
     if (now - this.#stretchStart >= MEMORY_MS) this.#startAgain(now);
-  }
-
-  get #knowsRoute(): boolean {
-    return Number.isFinite(this.#shortestMs);
   }
 
   #grow(bytes: number, tookMs: number, now: number): void {
@@ -97,11 +98,9 @@ export class CopyWindow {
   #follow(bytes: number, now: number): void {
     this.#epochBytes += bytes;
     const epochMs = now - this.#epochStart;
-    if (epochMs < Math.max(EPOCH_MS_MIN, this.#knowsRoute ? this.#shortestMs : 0)) return;
-    if (this.#knowsRoute) {
-      const wanted = (2 * this.#epochBytes * this.#shortestMs) / epochMs;
-      this.bytes = Math.min(Math.max(wanted, this.#bytesMin), this.#bytesMax);
-    }
+    if (epochMs < Math.max(EPOCH_MS_MIN, this.#shortestMs)) return;
+    const wanted = (2 * this.#epochBytes * this.#shortestMs) / epochMs;
+    this.bytes = Math.min(Math.max(wanted, this.#bytesMin), this.#bytesMax);
     this.#startEpoch(now);
   }
 

@@ -153,7 +153,7 @@ export class Connection {
       });
       return false;
     }
-    const send = new FileSend(this.#socket, head, bytes, () => {
+    const file = new FileSend(this.#socket, head, bytes, () => {
       const behind = this.#behindFile!;
       this.#behindFile = undefined;
       // Later, as `write` does it: what waits goes first.
@@ -161,7 +161,7 @@ export class Connection {
       // One of them may be a file's bytes: then the others wait again.
       for (const write of behind) write();
     });
-    if (send.start()) return true;
+    if (file.send()) return true;
     this.#behindFile = [];
     return false;
   }

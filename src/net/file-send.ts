@@ -12,7 +12,7 @@ import { descriptorOf } from './descriptor.ts';
  */
 export class FileSend {
   readonly #socket: Socket;
-  /** What is left of it. */
+  /** What the system has not taken of the bytes in front of the file's. */
   #head: Buffer;
   readonly #bytes: FileBytes;
   readonly #onSent: () => void;
@@ -26,20 +26,10 @@ export class FileSend {
   }
 
   /**
-   * Begins. Returns whether the system took everything at once; if not, the socket belongs to it
-   * until `onSent`: when the system has taken everything, or when the connection broke.
+   * Sends what fits. Returns whether that was all; if not, the socket belongs to it until `onSent`:
+   * when the system has taken everything, or when the connection broke.
    */
-  start(): boolean {
-    return this.#isOver();
-  }
-
-  readonly #goOn = (error?: Error | null): void => {
-    if (this.#isOver(error)) this.#onSent();
-  };
-
-  /** Sends what fits. */
-  #isOver(error?: Error | null): boolean {
-    if (error) return true;
+  send(): boolean {
     const { length, failure } = this.#bytes;
     const isLeft = this.#sentBytes < length;
     // What was written before goes first.
@@ -53,6 +43,10 @@ export class FileSend {
     void this.#copySome(Math.min(FILE_SEND_COPIED_BYTES, length - this.#sentBytes));
     return false;
   }
+
+  readonly #goOn = (error?: Error | null): void => {
+    if (error || this.send()) this.#onSent();
+  };
 
   #sent(bytes: number): void {
     const ofHead = Math.min(bytes, this.#head.length);

@@ -41,13 +41,15 @@ it('quit gives up many of them, without a word', { timeout: 20_000 }, async () =
   const server = await startScriptedServer(mute);
   const daemon = await startDaemon();
   const MANY = 12;
+  const refused: Promise<void>[] = [];
   for (let n = 0; n < MANY; n++) {
     const qmp = await connectQmp(daemon.qmpPath);
     const node = { driver: 'nbd', 'node-name': `n${n}`, server: server.address, ...HOUR };
-    void expect(qmp.execute('blockdev-add', node)).rejects.toThrow('given up');
+    refused.push(expect(qmp.execute('blockdev-add', node)).rejects.toThrow('given up'));
   }
   await expect.poll(() => server.connections).toBe(MANY);
   await daemon.qmp.execute('quit');
+  await Promise.all(refused);
   expect(await daemon.process.exited).toBe(0);
   expect(daemon.process.stderr).toBe('');
 });

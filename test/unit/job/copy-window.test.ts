@@ -184,6 +184,23 @@ it('copies begin in bursts of 8 MiB, of 4 beside a client, one soon after the ot
   await rig.ready();
 });
 
+it('as many claims of zeroes are on their way as pieces of data would be', async () => {
+  const size = 64 * 1024 * MiB;
+  const rig = new MirrorRig({ size });
+  let inFlight = 0;
+  let most = 0;
+  rig.target.meddle = async (verb) => {
+    if (verb !== 'zero') return;
+    most = Math.max(most, ++inFlight);
+    await pause(1);
+    inFlight--;
+  };
+  rig.bitmap('b', [[0, size]]);
+  rig.mirror({ bitmap: 'b' });
+  await rig.ready();
+  expect(most).toBeGreaterThanOrEqual(8);
+});
+
 describe('a mirror to a target that is far away', () => {
   /** The most bytes of data that were on their way to a target that answers after 30 ms. */
   async function mostInFlight(bufSize?: number): Promise<number> {

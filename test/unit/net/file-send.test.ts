@@ -114,6 +114,21 @@ describe('bytes of a file', () => {
     expect(tries).toBe(2);
   });
 
+  it('may be none: their head goes out all the same', async () => {
+    const { connection, peer } = await connectionPair();
+    connection.writeFile(HEAD, { ...(await fileBytes(0, MiB)), length: 0 }, () => {});
+    expect((await receive(peer, HEAD.length)).equals(HEAD)).toBe(true);
+  });
+
+  it('are told of when what waits behind them has gone', async () => {
+    const { connection, peer } = await connectionPair();
+    const bytes = await fileBytes(0, DATA.length);
+    connection.writeFile(NO_HEAD, bytes, () => connection.write(Buffer.from('at the end')));
+    connection.write(Buffer.from('behind, '));
+    const received = await receive(peer, DATA.length + 'behind, at the end'.length);
+    expect(received.subarray(DATA.length).toString()).toBe('behind, at the end');
+  });
+
   it('are none that a full socket takes, nor their head', async () => {
     const { connection, peer } = await connectionPair();
     const bytes = await fileBytes(0, DATA.length);
