@@ -18,6 +18,8 @@ export interface FileKind {
   detectZeroes?: FileNodeOptions['detectZeroes'];
   /** By which it finds out that a write was slow. */
   clock?: Clock;
+  /** Instead of what the kernel says. */
+  isWritingBack?: () => boolean;
 }
 
 export function openFileNode(
@@ -25,6 +27,7 @@ export function openFileNode(
   readOnly: boolean,
   kind: FileKind = {},
 ): Promise<FileNode> {
+  const syscalls = loadSyscalls({ ffi: kind.ffi ?? true, log: silentLog });
   return FileNode.open({
     name: 'disk0',
     filename,
@@ -32,7 +35,7 @@ export function openFileNode(
     cache: { direct: kind.direct ?? false, noFlush: kind.noFlush ?? false },
     discard: kind.discard ?? 'unmap',
     detectZeroes: kind.detectZeroes ?? 'off',
-    syscalls: loadSyscalls({ ffi: kind.ffi ?? true, log: silentLog }),
+    syscalls: { ...syscalls, isWritingBack: kind.isWritingBack ?? syscalls.isWritingBack },
     clock: kind.clock ?? systemClock,
     log: silentLog,
   });
