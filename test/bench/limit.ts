@@ -5,7 +5,12 @@ import { socketOf } from './peers.ts';
 
 const PROGRAM = fileURLToPath(new URL('only-send.py', import.meta.url));
 
-/** Writes the first `size` bytes of `file`, a multiple of 1 MiB, to the export; seconds. */
-export async function onlySend(file: string, uri: string, size: number): Promise<number> {
-  return Number(await mustRun('python3', [PROGRAM, socketOf(uri), file, String(size)]));
+/** Writes the first `size` bytes, a multiple of 1 MiB, of `file` to an export; seconds. */
+export async function onlySend(
+  { file, size }: { file: string; size: number },
+  uri: string,
+  requestsInFlight: number,
+): Promise<number> {
+  const args = [PROGRAM, socketOf(uri), file, String(size), String(requestsInFlight)];
+  return Number(await mustRun('python3', args));
 }

@@ -27,6 +27,13 @@ export class LoopDelay {
     return { name, command: [...watched, ...program] };
   }
 
+  /** A process that has nothing to do: how late it is, the machine is. */
+  async watchIdle(scope: Scope): Promise<void> {
+    const idle = [process.execPath, '--eval', 'setInterval(() => {}, 2 ** 30)'];
+    const { command } = this.watch({ name: 'an idle event loop', command: idle });
+    await scope.startProcess(command[0]!, command.slice(1), { readyFile: this.#file });
+  }
+
   /** For `longestSince`; what the program did to start is told by then. */
   async beginning(): Promise<number> {
     await pause(2 * LINE_MS);

@@ -1,7 +1,7 @@
 """
-only-send.py SOCKET FILE BYTES: writes the first BYTES of FILE to the default export of an NBD
-server, in requests of 1 MiB by sendfile(2), and prints how many seconds that took. It reads
-nothing, looks at nothing and asks nothing: what no mirror can beat.
+only-send.py SOCKET FILE BYTES REQUESTS: writes the first BYTES of FILE to the default export of an
+NBD server, in requests of 1 MiB by sendfile(2), so many of them at a time, and prints how many
+seconds that took. It reads nothing, looks at nothing and asks nothing: what no mirror can beat.
 """
 
 import os
@@ -12,7 +12,6 @@ import threading
 import time
 
 MIB = 1 << 20
-IN_FLIGHT = 16
 SEND_BUFFER_BYTES = 4 * MIB
 # Past the system's limit, for root; Python has no name for it.
 SO_SNDBUFFORCE = 32
@@ -28,13 +27,13 @@ REQUEST_MAGIC = 0x25609513
 CMD_WRITE = 1
 
 
-def main(path, name, size):
+def main(path, name, size, in_flight):
     server = socket.socket(socket.AF_UNIX)
     server.connect(path)
     widen(server)
     negotiate(server)
     with open(name, "rb") as source:
-        room = threading.Semaphore(IN_FLIGHT)
+        room = threading.Semaphore(in_flight)
         reader = threading.Thread(target=take_answers, args=(server, size, room), daemon=True)
         start = time.monotonic()
         reader.start()
@@ -97,4 +96,4 @@ def fail(why):
     os._exit(1)
 
 
-main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))

@@ -63,12 +63,13 @@ export function allWorkloads(setting: Setting): Workload[] {
       target: farTarget(5),
     }),
     // 64 requests of 1 MiB on their way: a link of 1.3 GB/s whose other end is 50 ms away.
-    untilReady(setting, {
+    farMirror(setting, {
       name: 'mirror of 1 GiB, target with 50 ms of delay',
       size: GiB,
       dataBytes: GiB,
       image: (size) => images.random(size),
       target: farTarget(50),
+      requestsInFlight: 64,
     }),
     ...LOADS.map((load) => plainExport(setting, load)),
     ...(['background', 'write-blocking'] as const).flatMap((mode) =>
@@ -122,6 +123,8 @@ interface Job {
   target: (scope: Scope, size: number) => Promise<string>;
   /** That the process has made: its code is compiled, its pools are filled. */
   mirrorsBefore?: number;
+  /** Of a program that only sends. */
+  requestsInFlight?: number;
 }
 
 function untilReady(setting: Setting, job: Job): Workload {
@@ -161,14 +164,22 @@ function fullMirror(setting: Setting, job: Job): Workload {
   };
 }
 
+/** Beside a program that only sends. */
+function farMirror(setting: Setting, job: Job): Workload {
+  const mirror = untilReady(setting, job);
+  return { ...mirror, peers: [...mirror.peers, ...onlySending(setting, job)] };
+}
+
 /** How long the target takes for as much data when nobody looks for it, or at it. */
-function onlySending({ images }: Setting, { size, dataBytes, target }: Job): Side[] {
+function onlySending({ images }: Setting, job: Job): Side[] {
+  const { size, dataBytes, target, requestsInFlight = 16 } = job;
   if (!hasTool('python3')) return [];
   const side: Side = {
     name: `${LIMIT}only sending`,
     async measure(scope) {
       const file = await images.random(dataBytes);
-      return { value: await onlySend(file, await target(scope, size), dataBytes) };
+      const sent = { file, size: dataBytes };
+      return { value: await onlySend(sent, await target(scope, size), requestsInFlight) };
     },
   };
   return [side];
