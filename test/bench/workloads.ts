@@ -292,6 +292,17 @@ function exportWithMirror(setting: Setting, load: Load, mode: CopyMode): Workloa
       return { value: await warmIops(uri, load, setting.seconds) };
     },
   };
+  // Each write goes to us and from us to the target. At depth 1 the two follow each other; at more
+  // the same processors work for both.
+  const twoTrips: Side = {
+    name: `${LIMIT}two trips`,
+    async measure(scope) {
+      const toUs = (await alone.measure(scope)).value;
+      const target = await filledTarget(scope, LOAD_DISK_BYTES);
+      const toTarget = await warmIops(target, load, setting.seconds);
+      return { value: 1 / (1 / toUs + 1 / toTarget) };
+    },
+  };
   return {
     name: `${mode} mirror, ${describeLoad(load)}`,
     unit: 'IOPS',
@@ -299,7 +310,7 @@ function exportWithMirror(setting: Setting, load: Load, mode: CopyMode): Workloa
     peers: [
       side(setting.qsd),
       { ...alone, name: 'our own export without it' },
-      ...(mode === 'write-blocking' ? [relay] : []),
+      ...(mode === 'write-blocking' ? [relay, twoTrips] : []),
     ],
   };
 }
