@@ -1,9 +1,11 @@
-/** What no mirror can beat: how fast a target takes data from a program that only sends. */
+/** What nobody can beat: programs that only move bytes. */
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { mustRun } from '../support/process.ts';
-import { socketOf } from './peers.ts';
+import { mustRun, type Scope } from '../support/process.ts';
+import { socketOf, unixUri } from './peers.ts';
 
-const PROGRAM = fileURLToPath(new URL('only-send.py', import.meta.url));
+const ONLY_SEND = fileURLToPath(new URL('only-send.py', import.meta.url));
+const ONLY_RECEIVE = fileURLToPath(new URL('only-receive.py', import.meta.url));
 
 /** Writes the first `size` bytes, a multiple of 1 MiB, of `file` to an export; seconds. */
 export async function onlySend(
@@ -11,6 +13,13 @@ export async function onlySend(
   uri: string,
   requestsInFlight: number,
 ): Promise<number> {
-  const args = [PROGRAM, socketOf(uri), file, String(size), String(requestsInFlight)];
+  const args = [ONLY_SEND, socketOf(uri), file, String(size), String(requestsInFlight)];
   return Number(await mustRun('python3', args));
+}
+
+/** Exports `file` to who only writes; the URI. */
+export async function onlyReceive(scope: Scope, file: string): Promise<string> {
+  const socket = join(await scope.tempDir(), 'nbd.sock');
+  await scope.startProcess('python3', [ONLY_RECEIVE, socket, file], { readySocket: socket });
+  return unixUri(socket);
 }

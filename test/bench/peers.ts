@@ -132,7 +132,7 @@ export function socketOf(uri: string): string {
   return new URL(uri).searchParams.get('socket')!;
 }
 
-function unixUri(socket: string): string {
+export function unixUri(socket: string): string {
   return `nbd+unix:///?socket=${socket}`;
 }
 

@@ -6,7 +6,7 @@ import { mustRun, type Scope } from '../support/process.ts';
 import { hasTool } from '../support/tools.ts';
 import { type Load, runLoad } from './fio.ts';
 import { GiB, MiB, SPARSE_DATA_BYTES } from './images.ts';
-import { onlySend } from './limit.ts';
+import { onlyReceive, onlySend } from './limit.ts';
 import { type CopyMode, compare, Mirror } from './mirror.ts';
 import { type Contender, socketOf, startContender, startNbdkit } from './peers.ts';
 import { STORAGES } from './storage.ts';
@@ -271,11 +271,20 @@ function plainExport(setting: Setting, load: Load): Workload {
       return { value: await warmIops(uri, load, setting.seconds) };
     },
   };
+  // Of small writes its interpreter makes as few as we do.
+  const receiving: Side = {
+    name: `${LIMIT}only receiving`,
+    async measure(scope) {
+      const file = await setting.images.randomByPage(LOAD_DISK_BYTES);
+      return { value: await warmIops(await onlyReceive(scope, file), load, setting.seconds) };
+    },
+  };
+  const isLongWrite = load.pattern === 'write' && hasTool('python3');
   return {
     name: `export, ${describeLoad(load)}`,
     unit: 'IOPS',
     ours: side(setting.ours),
-    peers: [side(setting.qsd), nbdkit, forgetful],
+    peers: [side(setting.qsd), nbdkit, forgetful, ...(isLongWrite ? [receiving] : [])],
   };
 }
 
