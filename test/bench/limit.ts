@@ -7,14 +7,17 @@ import { socketOf, unixUri } from './peers.ts';
 const ONLY_SEND = fileURLToPath(new URL('only-send.py', import.meta.url));
 const ONLY_RECEIVE = fileURLToPath(new URL('only-receive.py', import.meta.url));
 
-/** Writes the first `size` bytes, a multiple of 1 MiB, of `file` to an export; seconds. */
+/**
+ * Writes the first `size` bytes, a multiple of 1 MiB, of `file` to an export; seconds. Before that
+ * it asks what the first `askedBytes` of the export hold.
+ */
 export async function onlySend(
   { file, size }: { file: string; size: number },
   uri: string,
-  requestsInFlight: number,
+  { requestsInFlight, askedBytes }: { requestsInFlight: number; askedBytes: number },
 ): Promise<number> {
-  const args = [ONLY_SEND, socketOf(uri), file, String(size), String(requestsInFlight)];
-  return Number(await mustRun('python3', args));
+  const numbers = [size, requestsInFlight, askedBytes].map(String);
+  return Number(await mustRun('python3', [ONLY_SEND, socketOf(uri), file, ...numbers]));
 }
 
 /** Exports `file` to who only writes; the URI. */

@@ -172,17 +172,23 @@ function farMirror(setting: Setting, job: Job): Workload {
 
 /** How long the target takes for as much data when nobody looks for it, or at it. */
 function onlySending({ images }: Setting, job: Job): Side[] {
-  const { size, dataBytes, target, requestsInFlight = 16 } = job;
   if (!hasTool('python3')) return [];
-  const side: Side = {
-    name: `${LIMIT}only sending`,
+  const { size, dataBytes, target, requestsInFlight = 16 } = job;
+  const side = (name: string, askedBytes: number): Side => ({
+    name: `${LIMIT}${name}`,
     async measure(scope) {
       const file = await images.random(dataBytes);
-      const sent = { file, size: dataBytes };
-      return { value: await onlySend(sent, await target(scope, size), requestsInFlight) };
+      const uri = await target(scope, size);
+      const how = { requestsInFlight, askedBytes };
+      return { value: await onlySend({ file, size: dataBytes }, uri, how) };
     },
-  };
-  return [side];
+  });
+  const isSparse = dataBytes < size;
+  return [
+    side('only sending', 0),
+    // Where most is zero it has to be known that the target is zero there too.
+    ...(isSparse ? [side('asking and sending', size)] : []),
+  ];
 }
 
 /** Our own copy of a disk that nobody uses. */
