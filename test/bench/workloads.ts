@@ -277,7 +277,7 @@ function plainExport(setting: Setting, load: Load): Workload {
       return { value: await warmIops(uri, load, setting.seconds) };
     },
   };
-  // Of small writes its interpreter makes as few as we do.
+  // Not for small writes: with these its interpreter is what limits.
   const receiving: Side = {
     name: `${LIMIT}only receiving`,
     async measure(scope) {
