@@ -47,6 +47,8 @@ export interface MirrorSettings {
   onSourceError: OnError;
   onTargetError: OnError;
   targetIsZero: boolean;
+  /** What reads as zeroes in the target is zero; a diff image may show its base later. */
+  trustsZeroes: boolean;
   /** Bytes of background copies in flight: where the window begins, and at most. */
   window: { readonly bytesMin: number; readonly bytesMax: number };
 }
@@ -84,8 +86,7 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
       top: parts.top,
       target: () => parts.target.node,
       window: this.#settings.window,
-      // In a diff image what reads as zeroes may still show its base image later.
-      skipsZeroes: parts.bitmap.name === undefined && parts.top.dirty.clusterBytes === 1,
+      skipsZeroes: this.#settings.trustsZeroes,
       clock: this.clock,
       listener: this,
     });
@@ -200,6 +201,7 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
           source: top.child,
           target: target.node,
           targetIsZero: this.#settings.targetIsZero,
+          trustsZeroes: this.#settings.trustsZeroes,
           dirty: top.dirty,
           pausePoint: async () => {
             await this.pausePoint();

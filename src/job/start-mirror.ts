@@ -93,6 +93,8 @@ export function startMirror(
     onSourceError: options.onSourceError ?? 'report',
     onTargetError: options.onTargetError ?? 'report',
     targetIsZero: options.targetIsZero ?? false,
+    // What makes diff images: less than everything, or whole clusters.
+    trustsZeroes: sync === 'full' && callersBitmap === undefined && clusterBytes === 1,
     window: copyWindow(bufSize, Math.max(bitmap.granularity, clusterBytes)),
   });
   registry.add(job);

@@ -35,11 +35,7 @@ async function mergesWell(options: {
   // Zeroes where the base has data: the empty image reads as zeroes there as well, by chance.
   await rig.client.node.writeZeroes(5 * CLUSTER, CLUSTER, ZERO_MAY_UNMAP);
 
-  const create = ['create', '-q', '-f', 'qcow2', '-o', `cluster_size=${CLUSTER}`];
-  await mustRun('qemu-img', [...create, diff, `${SIZE}`]);
-  const server = await startQemuNbd({ file: diff, format: 'qcow2' });
-  const target = await openNbdNode(server.socket, { name: 'diff' });
-  rig.graph.add(target);
+  const { target, server } = await addDiffImage(rig, diff);
   const job = rig.mirror({ target, bitmap: 'b', ...mirror });
   await rig.ready();
   await rig.client.node.write(9 * CLUSTER + 16 * KiB, pattern(4 * KiB, 3));
@@ -50,6 +46,22 @@ async function mergesWell(options: {
   expect(job.error).toBeUndefined();
 
   await server.process.stop();
+  return isMerged(rig, directory);
+}
+
+/** An empty image of the size of the source, as the target of a mirror to come. */
+async function addDiffImage(rig: MirrorRig, diff: string) {
+  const create = ['create', '-q', '-f', 'qcow2', '-o', `cluster_size=${CLUSTER}`];
+  await mustRun('qemu-img', [...create, diff, `${SIZE}`]);
+  const server = await startQemuNbd({ file: diff, format: 'qcow2' });
+  const target = await openNbdNode(server.socket, { name: 'diff' });
+  rig.graph.add(target);
+  return { target, server };
+}
+
+/** Whether `diff.qcow2` above `base.raw` is what the source is. */
+async function isMerged(rig: MirrorRig, directory: string): Promise<boolean> {
+  const [base, diff] = [join(directory, 'base.raw'), join(directory, 'diff.qcow2')];
   await mustRun('qemu-img', ['rebase', '-u', '-F', 'raw', '-b', base, diff]);
   const merged = join(directory, 'merged.raw');
   await mustRun('qemu-img', ['convert', '-O', 'raw', diff, merged]);
@@ -83,4 +95,21 @@ describePeers('a mirror into a diff image', ['qemu-nbd', 'qemu-img'], () => {
       expect(await mergesWell({ granularity: 4 * CLUSTER, ...options })).toBe(true);
     },
   );
+
+  it('keeps zeroes of clients where its base has data, with sync none', async () => {
+    const directory = await tempDir();
+    const rig = new MirrorRig({ size: SIZE });
+    await rig.source.write(0, pattern(SIZE, 1));
+    await writeFile(join(directory, 'base.raw'), await contents(rig.source));
+    const { target, server } = await addDiffImage(rig, join(directory, 'diff.qcow2'));
+    const job = rig.mirror({ target, sync: 'none' });
+    await rig.ready();
+    await rig.client.node.writeZeroes(5 * CLUSTER, CLUSTER, ZERO_MAY_UNMAP);
+    await rig.client.node.write(9 * CLUSTER, pattern(CLUSTER, 3));
+    await expect.poll(() => job.progressCurrent).toBe(2 * CLUSTER);
+    job.cancel({ force: false });
+    await job.ended;
+    await server.process.stop();
+    expect(await isMerged(rig, directory)).toBe(true);
+  });
 });

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { MemoryNode } from '../../../src/block/memory-node.ts';
+import { ZERO_MAY_UNMAP } from '../../../src/block/node.ts';
 import { areEqual, contents, MirrorRig, pattern } from '../../support/mirror-rig.ts';
 import { ShakyNode } from '../../support/shaky-node.ts';
 
@@ -167,6 +168,29 @@ describe('a mirror of a sparse source', () => {
     rig.mirror();
     await rig.ready();
     expect(await areEqual(rig.source, rig.target)).toBe(true);
+    await rig.jobs.cancelAll();
+  });
+
+  it('does nothing where both are zero, though the target has data elsewhere', async () => {
+    const rig = new MirrorRig({ size: 4 * MiB });
+    await rig.source.disk.write(MiB, pattern(65_536, 3));
+    await rig.target.disk.write(3 * MiB, pattern(65_536, 7));
+    const job = rig.mirror({});
+    await rig.ready();
+    expect(job.progressTotal).toBe(2 * 65_536);
+    expect(await areEqual(rig.source, rig.target)).toBe(true);
+    const written = rig.target.log.filter((entry) => /^(write|zero)/.test(entry));
+    expect(written.sort()).toEqual([`write ${MiB}+65536`, `zero ${3 * MiB}+65536`]);
+    await rig.jobs.cancelAll();
+  });
+
+  // The target may be a diff image, that shows its base where nothing was written.
+  it.each(['none', 'top'] as const)('with sync %s zeroes what a client zeroed', async (sync) => {
+    const rig = new MirrorRig({ size: MiB });
+    rig.mirror({ sync });
+    await rig.ready();
+    await rig.client.node.writeZeroes(65_536, 65_536, ZERO_MAY_UNMAP);
+    await expect.poll(() => rig.target.log).toContain('zero 65536+65536');
     await rig.jobs.cancelAll();
   });
 
