@@ -39,10 +39,13 @@ export async function runLoad(
   return { iops, requests: measured + iops * RAMP_SECONDS };
 }
 
-/** Writes data that is not zero to the first `size` bytes of the export at `uri`. */
+/**
+ * Writes data that is not zero to the first `size` bytes of the export at `uri`. Many requests at a
+ * time: it may be far away.
+ */
 export async function fill(uri: string, size: number): Promise<void> {
   await mustRun('fio', [
     ...['--name=fill', '--ioengine=nbd', `--uri=${uri}`, '--rw=write', `--bs=${MiB}`],
-    ...['--iodepth=8', `--size=${size}`, '--output-format=terse'],
+    ...['--iodepth=64', `--size=${size}`, '--output-format=terse'],
   ]);
 }

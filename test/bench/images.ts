@@ -38,10 +38,13 @@ export class Images {
     });
   }
 
-  /** `size` bytes with 112 MiB of random data in pieces of 1 MiB, evenly strewn, and holes. */
-  sparse(size: number): Promise<string> {
+  /**
+   * `size` bytes with 112 MiB of random data in pieces of 1 MiB, evenly strewn, and holes. Each
+   * `edition` has other data in the same places.
+   */
+  sparse(size: number, edition = 'first'): Promise<string> {
     const stride = Math.floor(size / SPARSE_DATA_BYTES) * MiB;
-    return this.#once(`sparse-${size}`, async (file) => {
+    return this.#once(`sparse-${size}-${edition}`, async (file) => {
       await file.truncate(size);
       for (let at = 0; at < SPARSE_DATA_BYTES; at += MiB) {
         writeRandom(file, (at / MiB) * stride, MiB);

@@ -1,11 +1,14 @@
 /** Where mirrors go: a disk in memory, and one that counts what is written to it. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Scope, StoppableProcess } from '../support/process.ts';
+import { mustRun, type Scope, type StoppableProcess } from '../support/process.ts';
 import { fill } from './fio.ts';
 import { startNbdkit, startNbdkitProcess } from './peers.ts';
 
-/** Its URI. It takes memory from the kernel as data comes. */
+/** Starts a server for a disk of `size` bytes; its URI. */
+export type Target = (scope: Scope, size: number) => Promise<string>;
+
+/** It takes memory from the kernel as data comes. */
 export function memoryTarget(scope: Scope, size: number): Promise<string> {
   return startNbdkit(scope, ['memory', String(size)]);
 }
@@ -14,18 +17,30 @@ export function memoryTarget(scope: Scope, size: number): Promise<string> {
  * One that has all its memory, because there is (other) data everywhere: to get memory from the
  * kernel takes longer than all the rest of a copy.
  */
-export async function filledTarget(scope: Scope, size: number): Promise<string> {
-  const uri = await memoryTarget(scope, size);
-  await fill(uri, size);
-  return uri;
+export function filled(target: Target): Target {
+  return async (scope, size) => {
+    const uri = await target(scope, size);
+    await fill(uri, size);
+    return uri;
+  };
+}
+
+/** One that another disk was copied to before. */
+export function holding(image: (size: number) => Promise<string>, target: Target): Target {
+  return async (scope, size) => {
+    const [file, uri] = [await image(size), await target(scope, size)];
+    const raw = ['-f', 'raw', '-O', 'raw'];
+    await mustRun('qemu-img', ['convert', '-n', '--target-is-zero', ...raw, file, uri]);
+    return uri;
+  };
 }
 
 /**
  * One that answers writes and zeroes after so many milliseconds, as if it were far away: a link
  * delays whatever is on it, so the server has a thread for every request that may be.
  */
-export function farTarget(milliseconds: number) {
-  return (scope: Scope, size: number): Promise<string> => {
+export function farTarget(milliseconds: number): Target {
+  return (scope, size) => {
     const delay = ['--filter=delay', 'memory', String(size), `wdelay=${milliseconds}ms`];
     return startNbdkit(scope, ['--threads=64', ...delay]);
   };

@@ -2,7 +2,7 @@
  * What is measured. A workload knows how each of its sides is run; `measure` starts everything
  * anew, so that peak memory is that of one workload, and nothing is left over from the run before.
  */
-import { mustRun, type Scope } from '../support/process.ts';
+import { mustRun } from '../support/process.ts';
 import { hasTool } from '../support/tools.ts';
 import { type Load, runLoad } from './fio.ts';
 import { GiB, MiB, SPARSE_DATA_BYTES } from './images.ts';
@@ -10,7 +10,7 @@ import { onlyReceive, onlySend } from './limit.ts';
 import { type CopyMode, compare, Mirror } from './mirror.ts';
 import { type Contender, socketOf, startContender, startNbdkit } from './peers.ts';
 import { STORAGES } from './storage.ts';
-import { CountingTarget, farTarget, filledTarget, memoryTarget } from './target.ts';
+import { CountingTarget, farTarget, filled, holding, memoryTarget, type Target } from './target.ts';
 import { loopDelay, uncached, waitOfAnother } from './uncached.ts';
 import {
   describeLoad,
@@ -26,7 +26,12 @@ import {
 export function allWorkloads(setting: Setting): Workload[] {
   const { images } = setting;
   const size = 2 * GiB;
-  const random = { size, dataBytes: size, image: () => images.random(size), target: filledTarget };
+  const random = {
+    size,
+    dataBytes: size,
+    image: () => images.random(size),
+    target: filled(memoryTarget),
+  };
   return [
     startToListening(setting),
     fullMirror(setting, { name: 'full mirror, 2 GiB of random data', ...random }),
@@ -56,6 +61,13 @@ export function allWorkloads(setting: Setting): Workload[] {
       }),
     ),
     untilReady(setting, {
+      name: 'full mirror, sparse 64 GiB with 112 MiB of data, target with older data',
+      size: 64 * GiB,
+      dataBytes: SPARSE_DATA_BYTES,
+      image: (bytes) => images.sparse(bytes),
+      target: holding((bytes) => images.sparse(bytes, 'older'), memoryTarget),
+    }),
+    untilReady(setting, {
       name: 'mirror of 4096 small runs, target with 5 ms of delay',
       size: GiB,
       dataBytes: 16 * MiB,
@@ -63,14 +75,21 @@ export function allWorkloads(setting: Setting): Workload[] {
       target: farTarget(5),
     }),
     // 64 requests of 1 MiB on their way: a link of 1.3 GB/s whose other end is 50 ms away.
-    farMirror(setting, {
-      name: 'mirror of 1 GiB, target with 50 ms of delay',
-      size: GiB,
-      dataBytes: GiB,
-      image: (size) => images.random(size),
-      target: farTarget(50),
-      requestsInFlight: 64,
-    }),
+    ...[
+      { name: 'mirror of 1 GiB, target with 50 ms of delay', target: filled(farTarget(50)) },
+      {
+        name: 'mirror of 1 GiB, target with 50 ms of delay and without memory',
+        target: farTarget(50),
+      },
+    ].map((far) =>
+      farMirror(setting, {
+        ...far,
+        size: GiB,
+        dataBytes: GiB,
+        image: (size) => images.random(size),
+        requestsInFlight: 64,
+      }),
+    ),
     ...LOADS.map((load) => plainExport(setting, load)),
     ...(['background', 'write-blocking'] as const).flatMap((mode) =>
       LOADS.filter(({ pattern }) => pattern.endsWith('write')).map((load) =>
@@ -120,7 +139,7 @@ interface Job {
   size: number;
   dataBytes: number;
   image: (size: number) => Promise<string>;
-  target: (scope: Scope, size: number) => Promise<string>;
+  target: Target;
   /** That the process has made: its code is compiled, its pools are filled. */
   mirrorsBefore?: number;
   /** Of a program that only sends. */
@@ -313,7 +332,7 @@ function exportWithMirror(setting: Setting, load: Load, mode: CopyMode): Workloa
     name: `${LIMIT}two trips`,
     async measure(scope) {
       const toUs = (await alone.measure(scope)).value;
-      const target = await filledTarget(scope, LOAD_DISK_BYTES);
+      const target = await filled(memoryTarget)(scope, LOAD_DISK_BYTES);
       const toTarget = await warmIops(target, load, setting.seconds);
       return { value: 1 / (1 / toUs + 1 / toTarget) };
     },
