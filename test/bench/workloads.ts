@@ -215,7 +215,8 @@ function copy(setting: Setting, job: Job): Workload {
   const ours = copying(setting.ours.name, job, (file, uri) =>
     mustRun(process.execPath, [setting.ours.command[1]!, 'copy', file, uri]),
   );
-  return { name: job.name, unit: 's', ours, peers: nbdcopies(setting, job) };
+  const peers = [...nbdcopies(setting, job), ...onlySending(setting, job)];
+  return { name: job.name, unit: 's', ours, peers };
 }
 
 function nbdcopies(setting: Setting, job: Job): Side[] {
