@@ -185,7 +185,8 @@ export class MirrorTop extends FilterNode {
     const range = { offset, length: data.length };
     const write: Side = (node, part) => {
       const from = part.offset - offset;
-      return node.write(part.offset, data.subarray(from, from + part.length), flags);
+      const isAll = part.length === data.length;
+      return node.write(part.offset, isAll ? data : data.subarray(from, from + part.length), flags);
     };
     if (!this.copiesSynchronously) return this.#pass(range, write);
     return this.#onBoth(range, write, write, flags);
@@ -332,10 +333,20 @@ export class MirrorTop extends FilterNode {
     if (wanted !== undefined && write.onTarget === undefined) {
       toTarget = Promise.resolve(toSource).then(() => this.#likeSource(wanted, write));
     }
-    // Both are watched before either is waited for.
-    const [sourceEnd, targetEnd] = [errorOf(toSource), errorOf(toTarget)];
-    const sourceError = sourceEnd && (await sourceEnd);
-    const targetError = targetEnd && (await targetEnd);
+    // Nobody waits for the target before the source has ended; what became of it is seen then.
+    if (toSource !== undefined) toTarget?.catch(() => {});
+    let sourceError: unknown;
+    let targetError: unknown;
+    try {
+      if (toSource !== undefined) await toSource;
+    } catch (error) {
+      sourceError = error;
+    }
+    try {
+      if (toTarget !== undefined) await toTarget;
+    } catch (error) {
+      targetError = error;
+    }
     const failed = sourceError !== undefined || targetError !== undefined;
     // Marked before the range is let go and before anyone is told.
     if (!copies) this.#mark(range);
@@ -410,11 +421,3 @@ function begin(side: Side, node: BlockNode, range: DiskRange): Completion {
     return Promise.reject(error);
   }
 }
-
-/** Undefined when it ends, or has ended, well. */
-function errorOf(done: Completion): Promise<unknown> | undefined {
-  return done?.then(nothing, itself);
-}
-
-const nothing = () => undefined;
-const itself = (error: unknown) => error;

@@ -186,9 +186,7 @@ export class NbdNode extends BlockNode {
   override takesFile(offset: number, length: number): boolean {
     const { requestAlignment } = this.limits;
     return (
-      offset % requestAlignment === 0 &&
-      length % requestAlignment === 0 &&
-      length <= transferBytesMax(this.#link.info, requestAlignment)
+      offset % requestAlignment === 0 && length % requestAlignment === 0 && length <= this.#bytesMax
     );
   }
 
@@ -264,15 +262,17 @@ export class NbdNode extends BlockNode {
   }
 
   #readBlocks(offset: number, buffer: Buffer): Promise<void> {
-    return this.#inTransfers(offset, buffer, (at, part) =>
-      this.#send((client) => client.read(at, part)),
-    );
+    if (buffer.length > this.#bytesMax) {
+      return this.#inTransfers(offset, buffer, (at, part) => this.#readBlocks(at, part));
+    }
+    return this.#send((client) => client.read(offset, buffer));
   }
 
   #writeBlocks(offset: number, data: Buffer, fua: boolean): Promise<void> {
-    return this.#inTransfers(offset, data, (at, part) =>
-      this.#send((client) => client.write(at, part, fua)),
-    );
+    if (data.length > this.#bytesMax) {
+      return this.#inTransfers(offset, data, (at, part) => this.#writeBlocks(at, part, fua));
+    }
+    return this.#send((client) => client.write(offset, data, fua));
   }
 
   #zeroBlocks(offset: number, length: number, flags: number, fua: boolean): Promise<void> {
@@ -308,10 +308,8 @@ export class NbdNode extends BlockNode {
     buffer: Buffer,
     send: (at: number, part: Buffer) => Promise<void>,
   ): Promise<void> {
-    const bytesMax = transferBytesMax(this.#link.info, this.limits.requestAlignment);
-    if (buffer.length <= bytesMax) return send(offset, buffer);
     const work: Promise<void>[] = [];
-    for (const { offset: at, length } of pieces(0, buffer.length, bytesMax)) {
+    for (const { offset: at, length } of pieces(0, buffer.length, this.#bytesMax)) {
       work.push(send(offset + at, buffer.subarray(at, at + length)));
     }
     return allEnded(work);
@@ -333,9 +331,8 @@ export class NbdNode extends BlockNode {
         await send(at, bytes);
         at += bytes;
       } catch (error) {
-        const safeBytes = transferBytesMax(this.#link.info, this.limits.requestAlignment);
-        if (!isTooLong(error) || bytes <= safeBytes) throw error;
-        this.#effectBytesMax = safeBytes;
+        if (!isTooLong(error) || bytes <= this.#bytesMax) throw error;
+        this.#effectBytesMax = this.#bytesMax;
       }
     }
   }
@@ -360,6 +357,11 @@ export class NbdNode extends BlockNode {
         if (now >= deadline) throw error;
       }
     }
+  }
+
+  /** The longest payload that the server takes. */
+  get #bytesMax(): number {
+    return transferBytesMax(this.#link.info, this.limits.requestAlignment);
   }
 
   get #can(): Abilities {

@@ -4,6 +4,7 @@ import { type Arrived, type Received, touchedBytes } from '../util/arrived.ts';
 import { assert } from '../util/assert.ts';
 import { asBlockError, BlockError, RefusedError } from '../util/errors.ts';
 import type { FileBytes } from '../util/file-bytes.ts';
+import { InFlight } from '../util/in-flight.ts';
 import { ArrivingWrites } from './arriving-writes.ts';
 
 /**
@@ -72,7 +73,7 @@ export abstract class BlockNode {
   readonly #bitmaps = new BitmapSet();
   readonly #arriving = new ArrivingWrites();
   /** Write-like requests that have not finished, for `settled`. */
-  readonly #writesInFlight = new Set<Promise<void>>();
+  readonly #writesInFlight = new InFlight();
 
   constructor(name: string) {
     this.name = name;
@@ -255,9 +256,9 @@ export abstract class BlockNode {
    * Resolves when every write that has begun by now has finished, whatever begins later. A new
    * filter needs it: a write that entered below it before it was there is seen by nobody else.
    */
-  async settled(): Promise<void> {
+  settled(): Promise<void> {
     this.hurry();
-    await Promise.allSettled(this.#writesInFlight);
+    return this.#writesInFlight.settled();
   }
 
   /** First to last added; QMP shows the newest first. */
@@ -303,18 +304,16 @@ export abstract class BlockNode {
     offset: number,
     length: number,
   ): Promise<void> {
+    const begun = this.#writesInFlight.begin();
     const end = () => {
-      this.#writesInFlight.delete(tracked);
       if (recording.length !== 0) record(recording, offset, length);
       const atEnd = this.#bitmaps.recording;
       if (atEnd !== recording) record(atEnd, offset, length);
+      begun.end();
     };
-    const tracked = done.then(end, (error: unknown) => {
-      end();
-      throw error;
-    });
-    this.#writesInFlight.add(tracked);
-    return tracked;
+    // Before anybody who is told by the promise: reactions run in the order of their coming.
+    void done.then(end, end);
+    return done;
   }
 
   #assertRange(offset: number, length: number): void {
