@@ -12,24 +12,29 @@ export type CopyMode = 'background' | 'write-blocking';
 export class Mirror {
   readonly #server: RunningContender;
   readonly #source: string;
-  readonly #target: string;
+  readonly #readAt: string;
   readonly #job = `mirror${mirrors++}`;
 
-  private constructor(server: RunningContender, source: string, target: string) {
+  private constructor(server: RunningContender, source: string, readAt: string) {
     this.#server = server;
     this.#source = source;
-    this.#target = target;
+    this.#readAt = readAt;
   }
 
-  /** Adds the target; the job does not run yet. */
-  static async prepare(server: RunningContender, source: string, target: string): Promise<Mirror> {
+  /** Adds the target; the job does not run yet. `readAt`: where to read what the target has. */
+  static async prepare(
+    server: RunningContender,
+    source: string,
+    target: string,
+    readAt = target,
+  ): Promise<Mirror> {
     await server.qmp.execute('blockdev-add', {
       driver: 'nbd',
       'node-name': 'target',
       server: { type: 'unix', path: socketOf(target) },
       export: '',
     });
-    return new Mirror(server, source, target);
+    return new Mirror(server, source, readAt);
   }
 
   /** Starts the job; seconds until it was READY. */
@@ -56,7 +61,7 @@ export class Mirror {
     await qmp.execute('block-job-cancel', { device: this.#job });
     const { data } = await qmp.event('BLOCK_JOB_COMPLETED', { device: this.#job });
     if (data['error'] !== undefined) throw new Error(`the mirror failed: ${data['error']}`);
-    await compare(this.#source, this.#target);
+    await compare(this.#source, this.#readAt);
     await qmp.execute('blockdev-del', { 'node-name': 'target' });
   }
 

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { mustRun, type Scope, type StoppableProcess } from '../support/process.ts';
 import { fill } from './fio.ts';
-import { startNbdkit, startNbdkitProcess } from './peers.ts';
+import { socketOf, startNbdkit, startNbdkitProcess } from './peers.ts';
 
 /** Starts a server for a disk of `size` bytes; its URI. */
 export type Target = (scope: Scope, size: number) => Promise<string>;
@@ -44,6 +44,14 @@ export function farTarget(milliseconds: number): Target {
     const delay = ['--filter=delay', 'memory', String(size), `wdelay=${milliseconds}ms`];
     return startNbdkit(scope, ['--threads=64', ...delay]);
   };
+}
+
+/**
+ * The same disk for who reads all of it: asked where data ends, `nbdkit memory` looks through all
+ * that is left each time, a minute for 4096 runs in 1 GiB.
+ */
+export function withoutExtents(scope: Scope, uri: string): Promise<string> {
+  return startNbdkit(scope, ['--filter=noextents', 'nbd', `socket=${socketOf(uri)}`]);
 }
 
 const UNITS = ['bytes', 'KiB', 'MiB', 'GiB', 'TiB'];

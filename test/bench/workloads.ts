@@ -10,7 +10,15 @@ import { onlyReceive, onlySend } from './limit.ts';
 import { type CopyMode, compare, Mirror } from './mirror.ts';
 import { type Contender, socketOf, startContender, startNbdkit } from './peers.ts';
 import { STORAGES } from './storage.ts';
-import { CountingTarget, farTarget, filled, holding, memoryTarget, type Target } from './target.ts';
+import {
+  CountingTarget,
+  farTarget,
+  filled,
+  holding,
+  memoryTarget,
+  type Target,
+  withoutExtents,
+} from './target.ts';
 import { loopDelay, uncached, waitOfAnother } from './uncached.ts';
 import {
   describeLoad,
@@ -73,6 +81,7 @@ export function allWorkloads(setting: Setting): Workload[] {
       dataBytes: 16 * MiB,
       image: (size) => images.strewn(size),
       target: farTarget(5),
+      isStrewn: true,
     }),
     // 64 requests of 1 MiB on their way: a link of 1.3 GB/s whose other end is 50 ms away.
     ...[
@@ -140,6 +149,8 @@ interface Job {
   dataBytes: number;
   image: (size: number) => Promise<string>;
   target: Target;
+  /** Its data stands in so many places that comparing has to read all of it. */
+  isStrewn?: boolean;
   /** That the process has made: its code is compiled, its pools are filled. */
   mirrorsBefore?: number;
   /** Of a program that only sends. */
@@ -147,7 +158,7 @@ interface Job {
 }
 
 function untilReady(setting: Setting, job: Job): Workload {
-  const { name, size, dataBytes, image, target, mirrorsBefore = 0 } = job;
+  const { name, size, dataBytes, image, target, isStrewn = false, mirrorsBefore = 0 } = job;
   const side = (contender: Contender): Side => ({
     name: contender.name,
     async measure(scope) {
@@ -162,7 +173,9 @@ function untilReady(setting: Setting, job: Job): Workload {
           await mirror.finish();
         }
       }
-      const mirror = await Mirror.prepare(server, file, await target(scope, size));
+      const uri = await target(scope, size);
+      const readAt = isStrewn ? await withoutExtents(scope, uri) : uri;
+      const mirror = await Mirror.prepare(server, file, uri, readAt);
       const before = server.cpuSeconds();
       const value = await mirror.untilReady('background');
       const cpu = (server.cpuSeconds() - before) / (dataBytes / GiB);
