@@ -1,5 +1,6 @@
 import { expect, it } from 'vitest';
 import { MemoryNode } from '../../../src/block/memory-node.ts';
+import { isDone } from '../../support/is-done.ts';
 import { ShakyNode } from '../../support/shaky-node.ts';
 
 /** A disk whose every write waits until the test lets it go. */
@@ -12,16 +13,6 @@ function newDisk() {
     });
   const write = (offset: number) => node.write(offset, Buffer.alloc(512)) as Promise<void>;
   return { node, waiting, write };
-}
-
-/** Whether the promise is done when everything that can happen has happened. */
-async function isDone(promise: Promise<void>): Promise<boolean> {
-  let done = false;
-  void promise.then(() => {
-    done = true;
-  });
-  await new Promise((resolve) => setImmediate(resolve));
-  return done;
 }
 
 it('waits for the writes that have begun and for no later ones', async () => {

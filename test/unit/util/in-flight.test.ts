@@ -1,20 +1,12 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { InFlight } from '../../../src/util/in-flight.ts';
+import { isDone } from '../../support/is-done.ts';
 
 describe('work in flight', () => {
   let work: InFlight;
   beforeEach(() => {
     work = new InFlight();
   });
-  /** Whether the promise is done when everything that can happen has happened. */
-  async function isDone(promise: Promise<void>): Promise<boolean> {
-    let done = false;
-    void promise.then(() => {
-      done = true;
-    });
-    await new Promise((resolve) => setImmediate(resolve));
-    return done;
-  }
 
   it('is settled while there is none', async () => {
     expect(await isDone(work.settled())).toBe(true);
