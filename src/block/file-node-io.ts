@@ -2,9 +2,10 @@ import fs from 'node:fs';
 import { readInPool, writeInPool } from '../sys/pool-io.ts';
 import type { Syscalls } from '../sys/syscalls.ts';
 import { type Arrived, type Received, touchedBytes } from '../util/arrived.ts';
+import { Attempts } from '../util/attempts.ts';
 import type { Clock } from '../util/clock.ts';
 import type { FileBytes } from '../util/file-bytes.ts';
-import { KiB, MiB } from '../util/limits.ts';
+import { KiB, MiB, UNCACHED_READS_MAX } from '../util/limits.ts';
 import { isZero, ZERO_BLOCK_BYTES } from './detect-zeroes.ts';
 import { WriteBreaker } from './file-node-breaker.ts';
 import { WritebackWatch } from './file-node-writeback.ts';
@@ -98,6 +99,8 @@ export class BufferedDisk extends FileDisk {
   readonly #blockBytes: number;
   readonly #breaker: WriteBreaker;
   readonly #writeback: WritebackWatch;
+  /** Reads of what the page cache has. */
+  readonly #cacheReads = new Attempts(UNCACHED_READS_MAX);
   readonly #head = Buffer.allocUnsafeSlow(HEAD_BYTES);
 
   constructor(file: FileHandle, clock: Clock) {
@@ -110,11 +113,21 @@ export class BufferedDisk extends FileDisk {
 
   override read(offset: number, buffer: Buffer): Completion {
     if (buffer.length > SYNC_READ_BYTES_MAX) return readInPool(this.fd, buffer, offset);
-    const cached = this.#inMemory
+    const done = this.#inMemory
       ? fs.readSync(this.fd, buffer, 0, buffer.length, offset)
-      : this.syscalls.readCached(this.fd, buffer, offset);
-    if (cached === buffer.length) return;
-    return this.syscalls.read(this.fd, buffer.subarray(cached), offset + cached);
+      : this.#readCached(offset, buffer);
+    if (done === buffer.length) return;
+    const rest = done === 0 ? buffer : buffer.subarray(done);
+    return this.syscalls.read(this.fd, rest, offset + done);
+  }
+
+  /** Bytes that were read at once; none when the cache has had nothing lately. */
+  #readCached(offset: number, buffer: Buffer): number {
+    if (!this.#cacheReads.isDue()) return 0;
+    const bytes = this.syscalls.readCached(this.fd, buffer, offset);
+    if (bytes === buffer.length) this.#cacheReads.succeeded();
+    else this.#cacheReads.failed();
+    return bytes;
   }
 
   override cachedBytes(offset: number, length: number): FileBytes | undefined {

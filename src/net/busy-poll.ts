@@ -1,3 +1,4 @@
+import { Attempts } from '../util/attempts.ts';
 import type { Clock } from '../util/clock.ts';
 import { BUSY_POLL_MISSES_MAX, BUSY_POLL_MS } from '../util/limits.ts';
 
@@ -16,9 +17,7 @@ export class BusyPoll {
   /** In milliseconds of the clock. */
   #until = 0;
   #hit = false;
-  /** Arrivals to let go by after the latest miss, and how many of them are left. */
-  #pause = 0;
-  #pauseLeft = 0;
+  readonly #polls = new Attempts(BUSY_POLL_MISSES_MAX);
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -29,9 +28,7 @@ export class BusyPoll {
     if (this.#polling) {
       this.#hit = true;
       this.#until = this.#clock.now() + BUSY_POLL_MS;
-    } else if (this.#pauseLeft > 0) {
-      this.#pauseLeft--;
-    } else {
+    } else if (this.#polls.isDue()) {
       this.#polling = true;
       this.#hit = false;
       this.#until = this.#clock.now() + BUSY_POLL_MS;
@@ -46,7 +43,7 @@ export class BusyPoll {
       return;
     }
     this.#polling = false;
-    this.#pause = this.#hit ? 0 : Math.min(2 * this.#pause + 1, BUSY_POLL_MISSES_MAX);
-    this.#pauseLeft = this.#pause;
+    if (this.#hit) this.#polls.succeeded();
+    else this.#polls.failed();
   };
 }

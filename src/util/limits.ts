@@ -58,9 +58,11 @@ export const TARGET_IN_FLIGHT_REQUESTS_MAX = 64;
  * 4 MiB, 1.1 to 1.4 times more with the default of 208 KiB).
  */
 export const UNIX_SEND_BUFFER_BYTES = 16 * MiB;
+/** Reads in a row that go to the disk unasked when the page cache had nothing of earlier ones. */
+export const UNCACHED_READS_MAX = 63;
 /** How long the event loop stays awake for the next bytes (`BusyPoll`). */
 export const BUSY_POLL_MS = 0.05;
-/** Arrivals that pass without such a poll when polls have been in vain. */
+/** Arrivals in a row that pass without such a poll when polls have been in vain. */
 export const BUSY_POLL_MISSES_MAX = 63;
 /** Replies of a server to one option of the handshake. */
 export const TARGET_OPTION_REPLIES_MAX = 1024;
