@@ -147,7 +147,8 @@ export class NbdClient {
     this.info = info;
     this.peer = connection.peer;
     this.#owner = options.owner ?? connection.peer;
-    this.#outbox = new Outbox(connection, new BufferPool(2 * OUTPUT_SLAB_BYTES));
+    const pool = new BufferPool(2 * OUTPUT_SLAB_BYTES);
+    this.#outbox = new Outbox(connection, pool, (request) => this.#onPayloadSent(request));
     for (let slot = TARGET_IN_FLIGHT_REQUESTS_MAX - 1; slot >= 0; slot--) {
       this.#slots.push(undefined);
       this.#freeSlots.push(slot);
@@ -297,8 +298,7 @@ export class NbdClient {
     header.cookieLow = slot;
     header.offset = request.offset;
     header.length = request.length;
-    const { payload } = request;
-    request.unsent = this.#outbox.send(header, payload, () => this.#onPayloadSent(request));
+    request.unsent = this.#outbox.send(header, request);
     // Nothing else is on its way that it could go out with, and the server waits for work.
     if (this.#freeSlots.length === TARGET_IN_FLIGHT_REQUESTS_MAX - 1) this.#outbox.flush();
   }
@@ -348,7 +348,7 @@ export class NbdClient {
     disc.flags = 0;
     disc.offset = 0;
     disc.length = 0;
-    this.#outbox.send(disc, undefined, () => {});
+    this.#outbox.send(disc, undefined);
     this.#outbox.flush();
     leave(this.#connection, this.#clock);
   }

@@ -7,6 +7,7 @@ import type { Connection } from '../net/connection.ts';
 import type { BufferPool } from '../util/buffer-pool.ts';
 import type { FileBytes } from '../util/file-bytes.ts';
 import { OUTPUT_SLAB_BYTES, TARGET_COPIED_PAYLOAD_BYTES_MAX } from '../util/limits.ts';
+import type { PendingRequest } from './request.ts';
 
 /** Of a WRITE: in memory, or in a file's page cache. */
 export type Payload = Buffer | FileBytes;
@@ -26,46 +27,59 @@ interface Slab {
 export class Outbox {
   readonly #connection: Connection;
   readonly #pool: BufferPool;
+  readonly #onSent: (request: PendingRequest) => void;
   #slab: Slab | undefined;
   /** Requests in [start, end) of the slab were not given to the socket yet. */
   #start = 0;
   #end = 0;
   #scheduled = false;
 
-  constructor(connection: Connection, pool: BufferPool) {
+  /** `onSent`: the system has taken a payload that `send` left where it stands. */
+  constructor(connection: Connection, pool: BufferPool, onSent: (request: PendingRequest) => void) {
     this.#connection = connection;
     this.#pool = pool;
+    this.#onSent = onSent;
   }
 
   /**
-   * Sends a request soon. Returns whether the payload is used where it stands: then nobody may
-   * change it before `onSent`.
+   * Sends a request soon. Returns whether its payload is used where it stands: then nobody may
+   * change it before `onSent`. No request: the header alone.
    */
-  send(header: RequestHeader, payload: Payload | undefined, onSent: () => void): boolean {
-    if (payload !== undefined && !Buffer.isBuffer(payload)) {
-      return this.#sendFile(header, payload, onSent);
-    }
-    const copied = payload !== undefined && payload.length <= TARGET_COPIED_PAYLOAD_BYTES_MAX;
-    const slab = this.#reserve(REQUEST_BYTES + (copied ? payload.length : 0));
-    writeRequest(slab.buffer, this.#end, header);
-    this.#end += REQUEST_BYTES;
-    if (copied) this.#end += payload.copy(slab.buffer, this.#end);
-    if (payload === undefined || copied) {
+  send(header: RequestHeader, request: PendingRequest | undefined): boolean {
+    const payload = request?.payload;
+    if (payload === undefined) {
+      this.#putHeader(header, 0);
       this.#schedule();
       return false;
     }
+    if (!Buffer.isBuffer(payload)) return this.#sendFile(header, payload, request!);
+    if (payload.length <= TARGET_COPIED_PAYLOAD_BYTES_MAX) {
+      const { buffer } = this.#putHeader(header, payload.length);
+      this.#end += payload.copy(buffer, this.#end);
+      this.#schedule();
+      return false;
+    }
+    this.#putHeader(header, 0);
     this.#connection.together(() => {
       this.flush();
-      this.#connection.write(payload, onSent);
+      this.#connection.write(payload, () => this.#onSent(request!));
     });
     return true;
   }
 
-  #sendFile(header: RequestHeader, bytes: FileBytes, onSent: () => void): boolean {
+  /** Leaves room for so many bytes behind it. */
+  #putHeader(header: RequestHeader, roomBytes: number): Slab {
+    const slab = this.#reserve(REQUEST_BYTES + roomBytes);
+    writeRequest(slab.buffer, this.#end, header);
+    this.#end += REQUEST_BYTES;
+    return slab;
+  }
+
+  #sendFile(header: RequestHeader, bytes: FileBytes, request: PendingRequest): boolean {
     const head = Buffer.allocUnsafe(REQUEST_BYTES);
     writeRequest(head, 0, header);
     this.flush();
-    return !this.#connection.writeFile(head, bytes, onSent);
+    return !this.#connection.writeFile(head, bytes, () => this.#onSent(request));
   }
 
   /** Gives what has gathered to the socket. */

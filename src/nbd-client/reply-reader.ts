@@ -157,7 +157,7 @@ export class ReplyReader implements ByteSink {
     const needsChunks =
       (request.type === wire.NBD_CMD_READ && this.#terms.structured) ||
       (request.type === wire.NBD_CMD_BLOCK_STATUS && error === 0);
-    if (needsChunks || request.statuses.length > 0 || request.failure !== undefined) {
+    if (needsChunks || request.statuses !== undefined || request.failure !== undefined) {
       throw new WireError(`a simple reply cannot answer ${request.describe()}`);
     }
   }

@@ -19,7 +19,8 @@ export interface ServerError {
 
 /** Called once, by the client; exactly one of the two. */
 export interface Outcome {
-  resolve(statuses: readonly BlockStatus[]): void;
+  /** With what a BLOCK_STATUS was told; with nothing for the others. */
+  resolve(statuses: readonly BlockStatus[] | undefined): void;
   reject(error: Error): void;
 }
 
@@ -54,7 +55,8 @@ export class PendingRequest {
   unsent = false;
   /** What the server said first, if it said that the request failed. */
   failure: ServerError | undefined;
-  readonly statuses: BlockStatus[] = [];
+  /** Undefined until there is one: few requests ask. */
+  statuses: BlockStatus[] | undefined;
 
   /** Everything from the request's beginning up to here has come. */
   #comeUpTo: number;
@@ -88,6 +90,7 @@ export class PendingRequest {
     this.expectType(wire.NBD_CMD_BLOCK_STATUS, wire.NBD_REPLY_TYPE_BLOCK_STATUS);
     const { contextId, extents } = status;
     if (!contextIds.includes(contextId)) throw new WireError(`context ${contextId} is unknown`);
+    this.statuses ??= [];
     if (this.statuses.some((other) => other.contextId === contextId)) {
       throw new WireError(`context ${contextId} is described twice`);
     }
@@ -116,8 +119,9 @@ export class PendingRequest {
     if (this.type === wire.NBD_CMD_READ && this.#comeBytes !== this.length) {
       throw new WireError(`only ${this.#comeBytes} bytes came for ${this.describe()}`);
     }
-    if (this.type === wire.NBD_CMD_BLOCK_STATUS && this.statuses.length !== contexts) {
-      throw new WireError(`${this.statuses.length} of ${contexts} contexts came`);
+    const described = this.statuses?.length ?? 0;
+    if (this.type === wire.NBD_CMD_BLOCK_STATUS && described !== contexts) {
+      throw new WireError(`${described} of ${contexts} contexts came`);
     }
   }
 

@@ -398,7 +398,8 @@ export class Transmission implements ByteSink {
     const pooled = this.#payload!;
     this.#payload = undefined;
     this.#state = 'header';
-    const data = pooled.subarray(0, this.#request.length);
+    const { length } = this.#request;
+    const data = length === pooled.length ? pooled : pooled.subarray(0, length);
     const { write } = this.#direct;
     this.#writesTakeTime = this.#requests.write(this.#request, data, () => {
       this.#pool.give(pooled);
