@@ -18,7 +18,7 @@ export const STORAGES: readonly Storage[] = [
 ];
 
 /** Has the page cache forget the file (root, as for loop devices). */
-async function forget(_scope: Scope, file: string): Promise<string> {
+export async function forget(_scope: Scope, file: string): Promise<string> {
   await mustRun('sync', [file]);
   const caches = await open('/proc/sys/vm/drop_caches', 'w');
   try {

@@ -6,7 +6,7 @@ import { longestWait } from './longest-wait.ts';
 import { LoopDelay } from './loop-delay.ts';
 import { compare } from './mirror.ts';
 import { type Contender, startContender } from './peers.ts';
-import type { Storage } from './storage.ts';
+import { forget, type Storage } from './storage.ts';
 import {
   describeLoad,
   LIMIT,
@@ -15,6 +15,7 @@ import {
   type Side,
   underLoad,
   type Workload,
+  warmUp,
 } from './workload.ts';
 
 /** What nobody may have to wait because another waits for the disk. */
@@ -25,6 +26,8 @@ export function uncached(setting: Setting, storage: Storage, load: Load): Worklo
     name: contender.name,
     async measure(scope) {
       const { file, server } = await startUncached(scope, setting, storage, contender);
+      await warmUp(server.uri, load);
+      await forget(scope, file);
       const { value, cpu } = await underLoad(server, load, setting.seconds);
       await compare(file, server.uri);
       return { value, cpu, peakMemory: server.peakMemory() };
