@@ -348,7 +348,7 @@ export class NbdClient {
     disc.flags = 0;
     disc.offset = 0;
     disc.length = 0;
-    this.#outbox.send(disc, undefined);
+    this.#outbox.sendAlone(disc);
     this.#outbox.flush();
     leave(this.#connection, this.#clock);
   }

@@ -43,16 +43,15 @@ export class Outbox {
 
   /**
    * Sends a request soon. Returns whether its payload is used where it stands: then nobody may
-   * change it before `onSent`. No request: the header alone.
+   * change it before `onSent`.
    */
-  send(header: RequestHeader, request: PendingRequest | undefined): boolean {
-    const payload = request?.payload;
+  send(header: RequestHeader, request: PendingRequest): boolean {
+    const { payload } = request;
     if (payload === undefined) {
-      this.#putHeader(header, 0);
-      this.#schedule();
+      this.sendAlone(header);
       return false;
     }
-    if (!Buffer.isBuffer(payload)) return this.#sendFile(header, payload, request!);
+    if (!Buffer.isBuffer(payload)) return this.#sendFile(header, payload, request);
     if (payload.length <= TARGET_COPIED_PAYLOAD_BYTES_MAX) {
       const { buffer } = this.#putHeader(header, payload.length);
       this.#end += payload.copy(buffer, this.#end);
@@ -62,9 +61,15 @@ export class Outbox {
     this.#putHeader(header, 0);
     this.#connection.together(() => {
       this.flush();
-      this.#connection.write(payload, () => this.#onSent(request!));
+      this.#connection.write(payload, () => this.#onSent(request));
     });
     return true;
+  }
+
+  /** Sends a header soon that nothing belongs to. */
+  sendAlone(header: RequestHeader): void {
+    this.#putHeader(header, 0);
+    this.#schedule();
   }
 
   /** Leaves room for so many bytes behind it. */
