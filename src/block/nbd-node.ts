@@ -248,10 +248,8 @@ export class NbdNode extends BlockNode {
       blockBytes: this.limits.requestAlignment,
       allocate: (bytes) => Buffer.allocUnsafe(bytes),
       read: (offset, buffer) => this.#readBlocks(offset, buffer),
-      write: (offset, data, flags) => {
-        if (flags === 0) return this.#writeBlocks(offset, data, false);
-        return this.#durably(flags, (fua) => this.#writeBlocks(offset, data, fua));
-      },
+      write: (offset, data, flags) =>
+        this.#durably(flags, (fua) => this.#writeBlocks(offset, data, fua)),
       writeZeroes: (offset, length, flags) =>
         this.#durably(flags, (fua) => this.#zeroBlocks(offset, length, flags, fua)),
       discard: (offset, length, flags) =>
@@ -274,9 +272,7 @@ export class NbdNode extends BlockNode {
     if (data.length > this.#bytesMax) {
       return this.#inTransfers(offset, data, (at, part) => this.#writeBlocks(at, part, fua));
     }
-    const client = this.#readyClient;
-    if (client !== undefined) return client.write(offset, data, fua);
-    return this.#sendUntilAnswered((client) => client.write(offset, data, fua));
+    return this.#send((client) => client.write(offset, data, fua));
   }
 
   #zeroBlocks(offset: number, length: number, flags: number, fua: boolean): Promise<void> {
@@ -342,13 +338,9 @@ export class NbdNode extends BlockNode {
   }
 
   #send<T>(request: Request<T>): Promise<T> {
-    const client = this.#readyClient;
-    return client === undefined ? this.#sendUntilAnswered(request) : request(client);
-  }
-
-  /** Where a request goes that is sent once, now. */
-  get #readyClient(): NbdClient | undefined {
-    return this.#link.resends ? undefined : this.#link.client;
+    const { client } = this.#link;
+    if (client !== undefined && !this.#link.resends) return request(client);
+    return this.#sendUntilAnswered(request);
   }
 
   /** Every request may be sent twice: what it leaves behind is the same. */
