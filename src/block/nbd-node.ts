@@ -6,7 +6,7 @@ import {
 } from '../nbd-client/nbd-client.ts';
 import { NbdLink } from '../nbd-client/nbd-link.ts';
 import type { Abilities, Agreement } from '../nbd-client/negotiate.ts';
-import type { BusyPoll } from '../net/busy-poll.ts';
+import type { HotSockets } from '../net/hot-sockets.ts';
 import type { Syscalls } from '../sys/syscalls.ts';
 import type { Clock } from '../util/clock.ts';
 import { BlockError, RefusedError } from '../util/errors.ts';
@@ -55,7 +55,7 @@ export interface OpenNbdOptions {
   /** How long to try for the first connection; 0: once. */
   readonly openTimeoutSeconds?: number;
   readonly syscalls: Syscalls;
-  readonly busyPoll?: BusyPoll | undefined;
+  readonly hotSockets?: HotSockets | undefined;
   readonly clock: Clock;
   readonly log: Log;
   /** Gives up while there is no connection yet. */
@@ -100,7 +100,7 @@ export class NbdNode extends BlockNode {
       owner: `node "${name}"`,
       delayMs: reconnectDelaySeconds * 1000,
       openTimeoutMs: (options.openTimeoutSeconds ?? 0) * 1000,
-      busyPoll: options.busyPoll,
+      hotSockets: options.hotSockets,
       onUnixSocket: (fd) => options.syscalls.widenSendBuffer(fd, UNIX_SEND_BUFFER_BYTES),
       clock: options.clock,
       log: options.log.child({ node: name }),

@@ -1,4 +1,4 @@
-import type { BusyPoll } from '../net/busy-poll.ts';
+import type { HotSockets } from '../net/hot-sockets.ts';
 import { fromTextAddress, type TextAddress } from '../net/text-address.ts';
 import type { Syscalls } from '../sys/syscalls.ts';
 import type { Clock } from '../util/clock.ts';
@@ -73,8 +73,8 @@ export interface NodeHost {
   readonly syscalls: Syscalls;
   readonly clock: Clock;
   readonly log: Log;
-  /** Undefined where processors are too few for one to wait awake. */
-  readonly busyPoll?: BusyPoll | undefined;
+  /** Undefined where sockets are for the event loop alone. */
+  readonly hotSockets?: HotSockets | undefined;
   findThrottleGroup(name: string): ThrottleGroup | undefined;
 }
 
@@ -258,7 +258,7 @@ async function openNbd(
     reconnectDelaySeconds: options['reconnect-delay'] ?? 0,
     openTimeoutSeconds: options['open-timeout'] ?? 0,
     syscalls: context.syscalls,
-    busyPoll: context.busyPoll,
+    hotSockets: context.hotSockets,
     clock: context.clock,
     log: context.log,
     signal: context.signal,

@@ -5,8 +5,8 @@ import { Monitor } from '../monitor/monitor.ts';
 import { Storage } from '../monitor/storage.ts';
 import { Token } from '../monitor/token.ts';
 import type { SocketAddress } from '../net/address.ts';
-import { BusyPoll } from '../net/busy-poll.ts';
 import type { Endpoint } from '../net/endpoint.ts';
+import { HotSockets } from '../net/hot-sockets.ts';
 import { readTokenFile } from '../net/token-file.ts';
 import { loadSyscalls } from '../sys/syscalls.ts';
 import { type Clock, within } from '../util/clock.ts';
@@ -40,12 +40,11 @@ export class Daemon {
     const { clock, log, version, ffi } = options;
     this.#log = log;
     this.#clock = clock;
-    this.storage = new Storage({
-      clock,
-      log,
-      syscalls: loadSyscalls({ ffi, log }),
-      busyPoll: availableParallelism() > 1 ? new BusyPoll(clock) : undefined,
-    });
+    const syscalls = loadSyscalls({ ffi, log });
+    const { sockets } = syscalls;
+    const mayStayAwake = availableParallelism() > 1;
+    const hotSockets = sockets && new HotSockets(clock, sockets, mayStayAwake);
+    this.storage = new Storage({ clock, log, syscalls, hotSockets });
     let onQuit = () => {};
     this.quitting = new Promise((resolve) => {
       onQuit = resolve;

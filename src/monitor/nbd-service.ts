@@ -4,8 +4,8 @@ import type { BlockNode } from '../block/node.ts';
 import type { NbdExport } from '../nbd-server/export.ts';
 import { NbdServer } from '../nbd-server/server.ts';
 import type { SocketAddress } from '../net/address.ts';
-import type { BusyPoll } from '../net/busy-poll.ts';
 import type { OnUnixSocket } from '../net/descriptor.ts';
+import type { HotSockets } from '../net/hot-sockets.ts';
 import type { Clock } from '../util/clock.ts';
 import { RefusedError } from '../util/errors.ts';
 import { isWellFormedId } from '../util/identifier.ts';
@@ -49,7 +49,7 @@ export class NbdService {
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #events: EventBus;
-  readonly #busyPoll: BusyPoll | undefined;
+  readonly #hotSockets: HotSockets | undefined;
   readonly #onUnixSocket: OnUnixSocket | undefined;
   readonly #held = new Map<string, Held>();
   #server: NbdServer | undefined;
@@ -62,14 +62,14 @@ export class NbdService {
     readonly clock: Clock;
     readonly log: Log;
     readonly events: EventBus;
-    readonly busyPoll?: BusyPoll | undefined;
+    readonly hotSockets?: HotSockets | undefined;
     readonly onUnixSocket?: OnUnixSocket | undefined;
   }) {
     this.#graph = options.graph;
     this.#clock = options.clock;
     this.#log = options.log;
     this.#events = options.events;
-    this.#busyPoll = options.busyPoll;
+    this.#hotSockets = options.hotSockets;
     this.#onUnixSocket = options.onUnixSocket;
   }
 
@@ -93,7 +93,7 @@ export class NbdService {
       const server = await NbdServer.start(options.addresses, {
         clock: this.#clock,
         log: this.#log,
-        busyPoll: this.#busyPoll,
+        hotSockets: this.#hotSockets,
         onUnixSocket: this.#onUnixSocket,
         ...(handshakeSecondsMax !== undefined && {
           handshakeMsMax: orUnlimited(handshakeSecondsMax) * 1000,

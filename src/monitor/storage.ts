@@ -19,7 +19,7 @@ export class Storage {
   readonly nbd: NbdService;
 
   constructor(host: Omit<NodeHost, 'findThrottleGroup'>) {
-    const { clock, log, busyPoll, syscalls } = host;
+    const { clock, log, hotSockets, syscalls } = host;
     const { graph } = this;
     this.clock = clock;
     this.events = new EventBus(clock);
@@ -37,7 +37,7 @@ export class Storage {
       graph,
       clock,
       log,
-      busyPoll,
+      hotSockets,
       onUnixSocket: (fd) => syscalls.widenSendBuffer(fd, CLIENT_SEND_BUFFER_BYTES),
       events: this.events,
     });

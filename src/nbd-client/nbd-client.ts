@@ -42,7 +42,7 @@ export interface ConnectOptions {
   /** Gives up connecting. */
   readonly signal?: AbortSignal;
   /** As in `dial`. */
-  readonly busyPoll?: DialOptions['busyPoll'];
+  readonly hotSockets?: DialOptions['hotSockets'];
   readonly onUnixSocket?: OnUnixSocket | undefined;
   /** Metadata contexts to ask for; `base:allocation` by default. */
   readonly contexts?: readonly string[];
@@ -110,7 +110,7 @@ export class NbdClient {
     const connection = await dial(options.address, {
       clock,
       timeoutMs,
-      busyPoll: options.busyPoll,
+      hotSockets: options.hotSockets,
       ...(signal && { signal }),
       onUnixSocket,
     });

@@ -1,8 +1,8 @@
 import type { SocketAddress } from '../net/address.ts';
-import type { BusyPoll } from '../net/busy-poll.ts';
 import type { Connection } from '../net/connection.ts';
 import { ConnectionLimit } from '../net/connection-limit.ts';
 import type { OnUnixSocket } from '../net/descriptor.ts';
+import type { HotSockets } from '../net/hot-sockets.ts';
 import { type Listener, listen } from '../net/listen.ts';
 import { BufferPool } from '../util/buffer-pool.ts';
 import type { Clock } from '../util/clock.ts';
@@ -26,7 +26,7 @@ import { PayloadBudget } from './payload-budget.ts';
 export interface NbdServerOptions {
   readonly clock: Clock;
   readonly log: Log;
-  readonly busyPoll?: BusyPoll | undefined;
+  readonly hotSockets?: HotSockets | undefined;
   readonly onUnixSocket?: OnUnixSocket | undefined;
   /** Clients at a time; Infinity for no bound. */
   readonly connectionsMax?: number;
@@ -152,12 +152,12 @@ export class NbdServer {
 
   async #listen(addresses: readonly SocketAddress[]): Promise<void> {
     const limit = new ConnectionLimit(this.#options.connectionsMax ?? NBD_CONNECTIONS_MAX);
-    const { busyPoll, onUnixSocket } = this.#options;
+    const { hotSockets, onUnixSocket } = this.#options;
     const onConnection = (connection: Connection) => this.#serve(connection);
     const listeners: Listener[] = [];
     try {
       for (const address of addresses) {
-        listeners.push(await listen(address, { limit, onConnection, busyPoll, onUnixSocket }));
+        listeners.push(await listen(address, { limit, onConnection, hotSockets, onUnixSocket }));
       }
     } catch (error) {
       for (const listener of listeners) listener.close();

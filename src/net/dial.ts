@@ -1,9 +1,9 @@
 import { connect } from 'node:net';
 import type { Clock } from '../util/clock.ts';
 import { formatAddress, reasonOf, type SocketAddress } from './address.ts';
-import type { BusyPoll } from './busy-poll.ts';
 import { Connection } from './connection.ts';
 import { type OnUnixSocket, tellDescriptor } from './descriptor.ts';
+import type { HotSockets } from './hot-sockets.ts';
 import { Incoming } from './incoming.ts';
 
 /** Opening a connection to a listener elsewhere, within a given time. */
@@ -22,8 +22,7 @@ export class DialError extends Error {
 export interface DialOptions {
   readonly clock: Clock;
   readonly timeoutMs: number;
-  /** Told of what arrives. */
-  readonly busyPoll?: BusyPoll | undefined;
+  readonly hotSockets?: HotSockets | undefined;
   /** Gives up: the attempt rejects with code `ECANCELED`. */
   readonly signal?: AbortSignal;
   readonly onUnixSocket?: OnUnixSocket | undefined;
@@ -32,7 +31,7 @@ export interface DialOptions {
 /** Rejects with `DialError`, whose message names the address and says why. */
 export function dial(address: SocketAddress, options: DialOptions): Promise<Connection> {
   const name = formatAddress(address);
-  const incoming = new Incoming(options.busyPoll);
+  const incoming = new Incoming();
   const where =
     address.type === 'unix' ? { path: address.path } : { host: address.host, port: address.port };
   return new Promise((resolve, reject) => {
@@ -59,7 +58,7 @@ export function dial(address: SocketAddress, options: DialOptions): Promise<Conn
     socket.once('connect', () => {
       finish();
       if (address.type === 'unix') tellDescriptor(socket, options.onUnixSocket);
-      resolve(new Connection(socket, name, incoming));
+      resolve(new Connection(socket, name, incoming, options.hotSockets));
     });
     options.signal?.addEventListener('abort', onAbort);
     if (options.signal?.aborted) onAbort();

@@ -1,5 +1,4 @@
-import { NET_SLAB_BYTES } from '../util/limits.ts';
-import type { BusyPoll } from './busy-poll.ts';
+import { Slab } from './slab.ts';
 
 /**
  * Where the bytes of one socket are read into. Node's plain `data` events allocate 64 KiB for every
@@ -26,43 +25,44 @@ export interface ByteSink {
 }
 
 export class Incoming {
-  /** For the `onread` option of a socket. */
+  /** For the `onread` option of a socket: how the event loop reads it. */
   readonly onread = {
-    buffer: () => this.#next(),
-    callback: (bytes: number, buffer: Uint8Array) => this.#received(bytes, buffer),
+    /** Called when the other has returned; the event loop keeps the answer until it has read. */
+    buffer: () => this.#room ?? this.#slab.buffer,
+    callback: (bytes: number, buffer: Uint8Array) => {
+      if (this.sink === undefined) return false;
+      this.filled(bytes, buffer as Buffer, this.#slab);
+      this.#room = this.sink.room();
+      this.isHot = this.#room === undefined && this.onArrival();
+      return !this.isHot;
+    },
   };
   sink: ByteSink | undefined;
-  readonly #busyPoll: BusyPoll | undefined;
-  #slab: Buffer | undefined;
+  /** The event loop has read, and no long message comes: returns whether it is to read no more. */
+  onArrival: () => boolean = () => false;
+  /** The event loop does not read: see `HotSockets`. */
+  isHot = false;
+  readonly #slab = new Slab();
   #room: Buffer | undefined;
-
-  /** `busyPoll` is told of every arrival. */
-  constructor(busyPoll?: BusyPoll) {
-    this.#busyPoll = busyPoll;
-  }
 
   /** A whole chunk whose memory is nobody else's: for sockets that only have `data` events. */
   push(chunk: Buffer): void {
     this.sink?.push(chunk);
   }
 
-  #next(): Buffer {
+  /** Where the next bytes go: to where they belong, or into `slab`. */
+  place(slab: Slab): Buffer {
     this.#room = this.sink?.room();
-    if (this.#room !== undefined) return this.#room;
-    this.#slab ??= Buffer.allocUnsafeSlow(NET_SLAB_BYTES);
-    return this.#slab;
+    return this.#room ?? slab.buffer;
   }
 
-  #received(bytes: number, buffer: Uint8Array): boolean {
-    this.#busyPoll?.arrived();
-    const sink = this.sink;
-    if (sink === undefined) return false;
-    if (buffer === this.#room) {
-      sink.filled(bytes);
+  /** So many bytes came into the place told last. Returns whether they belong there. */
+  filled(bytes: number, place: Buffer, slab: Slab): boolean {
+    if (place === this.#room) {
+      this.sink?.filled(bytes);
       return true;
     }
-    const kept = sink.push((buffer as Buffer).subarray(0, bytes));
-    if (kept) this.#slab = undefined;
-    return true;
+    if (this.sink?.push(place.subarray(0, bytes))) slab.keep();
+    return false;
   }
 }

@@ -3,17 +3,16 @@ import { type AddressInfo, connect, createServer, type Server, Socket } from 'no
 import { dirname } from 'node:path';
 import { UsageError } from '../util/errors.ts';
 import { formatAddress, reasonOf, type SocketAddress } from './address.ts';
-import type { BusyPoll } from './busy-poll.ts';
 import { Connection } from './connection.ts';
 import type { ConnectionLimit } from './connection-limit.ts';
 import { type OnUnixSocket, tellDescriptor } from './descriptor.ts';
+import type { HotSockets } from './hot-sockets.ts';
 import { Incoming } from './incoming.ts';
 
 /** Waiting for connections on one address. */
 export interface ListenOptions {
   readonly limit: ConnectionLimit;
-  /** Told of what arrives. */
-  readonly busyPoll?: BusyPoll | undefined;
+  readonly hotSockets?: HotSockets | undefined;
   readonly onUnixSocket?: OnUnixSocket | undefined;
   readonly onConnection: (connection: Connection) => void;
 }
@@ -48,7 +47,7 @@ export class Listener {
     this.#waiting.delete(socket);
     if (socket.destroyed) return Promise.resolve();
     if (this.address.type === 'unix') tellDescriptor(socket, this.#options.onUnixSocket);
-    const connection = adopt(socket, this.address, this.#options.busyPoll);
+    const connection = adopt(socket, this.address, this.#options.hotSockets);
     this.#options.onConnection(connection);
     return connection.closed;
   }
@@ -143,13 +142,13 @@ function refusesConnections(path: string): Promise<boolean> {
  * read to; so the handle of the accepted socket moves to a socket of our own making. `_handle` and
  * `handle` are undocumented (and as old as Node): without them plain `data` events do the work.
  */
-function adopt(accepted: Socket, address: SocketAddress, busyPoll?: BusyPoll): Connection {
+function adopt(accepted: Socket, address: SocketAddress, hotSockets?: HotSockets): Connection {
   const peer = peerOf(accepted, address);
   const { _handle: handle } = accepted as { _handle?: object | null };
   if (!handle) return new Connection(accepted, peer);
-  const incoming = new Incoming(busyPoll);
+  const incoming = new Incoming();
   const options = { handle, allowHalfOpen: true, pauseOnCreate: true, onread: incoming.onread };
-  return new Connection(new Socket(options), peer, incoming);
+  return new Connection(new Socket(options), peer, incoming, hotSockets);
 }
 
 /** Who is at the other end of an accepted socket. */

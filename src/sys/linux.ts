@@ -6,6 +6,7 @@ import { DirtyPages } from './dirty-pages.ts';
 import { ifPossible } from './if-possible.ts';
 import { IoRing } from './io-ring.ts';
 import { readInPool, writeInPool } from './pool-io.ts';
+import { socketCalls } from './socket-calls.ts';
 import { SocketPipe } from './socket-pipe.ts';
 import type { FileExtent, Syscalls } from './syscalls.ts';
 import { systemError } from './system-error.ts';
@@ -188,6 +189,8 @@ export function linuxSyscalls(): Syscalls {
       // The first is for the privileged; the second is cut to net.core.wmem_max.
       if (!set(SO_SNDBUFFORCE)) set(SO_SNDBUF);
     },
+
+    sockets: ifPossible(() => socketCalls(libc))(),
   };
 }
 

@@ -63,6 +63,7 @@ export const portableSyscalls: Syscalls = {
   isAligned: () => false,
 
   widenSendBuffer() {},
+  sockets: undefined,
 };
 
 /** sysfs counts in these whatever the device's own sectors are. */

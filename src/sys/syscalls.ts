@@ -1,5 +1,6 @@
 import type { Arrived, Received } from '../util/arrived.ts';
 import type { Log } from '../util/log.ts';
+import type { SocketCalls } from '../util/socket-calls.ts';
 import { linuxSyscalls } from './linux.ts';
 import { portableSyscalls } from './portable.ts';
 
@@ -56,6 +57,8 @@ export interface Syscalls {
   isAligned(buffer: Buffer, alignment: number): boolean;
   /** Lets a socket hold `bytes` that its peer has not read, or as many as the system allows. */
   widenSendBuffer(socket: number, bytes: number): void;
+  /** Undefined where sockets are for the event loop alone. */
+  readonly sockets: SocketCalls | undefined;
 }
 
 export interface FileExtent {

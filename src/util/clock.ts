@@ -11,7 +11,7 @@ export interface Clock {
   now(): number;
   /**
    * Monotonic milliseconds in which this thread has slept because there was nothing to do. A loop
-   * that is kept awake on purpose (`BusyPoll`) does not sleep.
+   * that waits for sockets in another way (`HotSockets`) does not sleep.
    */
   idleMs(): number;
   /** Wall-clock time in microseconds since the epoch, for event time stamps only. */
@@ -20,6 +20,8 @@ export interface Clock {
   after(delayMs: number, callback: () => void): Timer;
   /** Runs `callback` when the I/O that is ready now has been served. */
   defer(callback: () => void): Timer;
+  /** Whether a deferred callback has still to run. */
+  hasDeferred(): boolean;
 }
 
 const TIMER_MS_MAX = 2 ** 31 - 1;
@@ -33,11 +35,33 @@ export const systemClock: Clock = {
     const timer = setTimeout(callback, Math.min(delayMs, TIMER_MS_MAX));
     return { cancel: () => clearTimeout(timer) };
   },
-  defer(callback) {
-    const immediate = setImmediate(callback);
-    return { cancel: () => clearImmediate(immediate) };
-  },
+  defer: (callback) => new Deferred(callback),
+  hasDeferred: () => Deferred.count > 0,
 };
+
+class Deferred implements Timer {
+  static count = 0;
+  #callback: (() => void) | undefined;
+  readonly #immediate = setImmediate(() => this.#end()?.());
+
+  constructor(callback: () => void) {
+    this.#callback = callback;
+    Deferred.count++;
+  }
+
+  cancel(): void {
+    clearImmediate(this.#immediate);
+    this.#end();
+  }
+
+  /** Once: what was to run. */
+  #end(): (() => void) | undefined {
+    const callback = this.#callback;
+    if (callback !== undefined) Deferred.count--;
+    this.#callback = undefined;
+    return callback;
+  }
+}
 
 /** Resolves `delayMs` from now, or when `signal` says that nobody waits any more. */
 export function sleep(clock: Clock, delayMs: number, signal?: AbortSignal): Promise<void> {

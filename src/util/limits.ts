@@ -60,10 +60,16 @@ export const TARGET_IN_FLIGHT_REQUESTS_MAX = 64;
 export const UNIX_SEND_BUFFER_BYTES = 16 * MiB;
 /** Reads in a row that go to the disk unasked when the page cache had nothing of earlier ones. */
 export const UNCACHED_READS_MAX = 63;
-/** How long the event loop stays awake for the next bytes (`BusyPoll`). */
-export const BUSY_POLL_MS = 0.05;
-/** Arrivals in a row that pass without such a poll when polls have been in vain. */
-export const BUSY_POLL_MISSES_MAX = 63;
+/** How long the next bytes of hot sockets are looked for again and again (`HotSockets`). */
+export const HOT_AWAKE_MS = 0.05;
+/** How long, in whole milliseconds, they are waited for asleep: as long may a timer be late. */
+export const HOT_ASLEEP_MS = 1;
+/** Sockets that are hot at a time; each costs a moment of every look at all of them. */
+export const HOT_SOCKETS_MAX = 16;
+/** Arrivals in a row that make no socket hot when nothing has followed earlier ones. */
+export const HOT_MISSES_MAX = 63;
+/** Reads in a row from one socket, as long as each fills its buffer. libuv has the same number. */
+export const HOT_READS_MAX = 32;
 /** Replies of a server to one option of the handshake. */
 export const TARGET_OPTION_REPLIES_MAX = 1024;
 /** Extents in one BLOCK_STATUS chunk of a server (what the protocol recommends at most). */

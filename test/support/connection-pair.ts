@@ -2,18 +2,22 @@ import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import type { Connection } from '../../src/net/connection.ts';
 import { ConnectionLimit } from '../../src/net/connection-limit.ts';
+import type { HotSockets } from '../../src/net/hot-sockets.ts';
 import { listen } from '../../src/net/listen.ts';
 import { currentScope, tempDir } from './peers.ts';
 
 /** A connection, and the socket at its other end, which is not read yet. */
-export async function connectionPair(): Promise<{ connection: Connection; peer: Socket }> {
+export async function connectionPair(
+  hotSockets?: HotSockets,
+): Promise<{ connection: Connection; peer: Socket }> {
   const path = join(await tempDir(), 'socket');
   let accept: (connection: Connection) => void = () => {};
   const accepted = new Promise<Connection>((resolve) => {
     accept = resolve;
   });
   const limit = new ConnectionLimit(1);
-  const listener = await listen({ type: 'unix', path }, { limit, onConnection: accept });
+  const options = { limit, onConnection: accept, hotSockets };
+  const listener = await listen({ type: 'unix', path }, options);
   const peer = connect({ path, allowHalfOpen: true });
   const connection = await accepted;
   currentScope().onClose(async () => {

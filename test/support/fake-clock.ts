@@ -39,6 +39,11 @@ export class FakeClock implements Clock {
     return this.after(0, callback);
   }
 
+  /** Nobody who asks waits by this clock. */
+  hasDeferred(): boolean {
+    return false;
+  }
+
   /** Lets `ms` pass: every timer that is due by then runs at its own time, in order. */
   advance(ms: number): void {
     const end = this.#now + ms;

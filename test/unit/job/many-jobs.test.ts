@@ -20,6 +20,7 @@ class CountingClock implements Clock {
   after = (delayMs: number, callback: () => void) =>
     this.#count((run) => systemClock.after(delayMs, run), callback);
   defer = (callback: () => void) => this.#count((run) => systemClock.defer(run), callback);
+  hasDeferred = () => systemClock.hasDeferred();
 
   #count(start: (run: () => void) => Timer, callback: () => void): Timer {
     const inner = start(() => {

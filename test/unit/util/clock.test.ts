@@ -59,6 +59,19 @@ describe('system clock', () => {
     await sleep(systemClock, 10);
     expect(called).toBe(false);
   });
+
+  it('knows whether something deferred has still to run', async () => {
+    expect(systemClock.hasDeferred()).toBe(false);
+    const cancelled = systemClock.defer(() => {});
+    cancelled.cancel();
+    cancelled.cancel();
+    expect(systemClock.hasDeferred()).toBe(false);
+    const within = new Promise<boolean>((resolve) => {
+      systemClock.defer(() => resolve(systemClock.hasDeferred()));
+    });
+    expect(systemClock.hasDeferred()).toBe(true);
+    expect(await within).toBe(false);
+  });
 });
 
 describe('waiting for something within a time', () => {

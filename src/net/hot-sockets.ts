@@ -1,0 +1,123 @@
+import { Attempts } from '../util/attempts.ts';
+import type { Clock } from '../util/clock.ts';
+import { HOT_ASLEEP_MS, HOT_AWAKE_MS, HOT_MISSES_MAX, HOT_SOCKETS_MAX } from '../util/limits.ts';
+import type { SocketCalls } from '../util/socket-calls.ts';
+import { Slab } from './slab.ts';
+
+/**
+ * Sockets from which bytes have just come are *hot* for a moment, because more tend to follow. They
+ * are looked at once a turn of the event loop, by system calls of our own, and not read by the
+ * event loop: its way from a socket to us, and back, takes longer than a small request does in all
+ * other respects. Everything else is served as ever, since the loop turns.
+ *
+ * When a look finds nothing, what is best depends on how many requests are on their way:
+ *
+ * - one at a time: to stay awake. A processor that went to sleep takes 20 to 50 us to come back,
+ *   which is more than a request takes (QEMU's `poll-max-ns` is the same idea);
+ * - many: to sleep until something comes. Whoever we wait for can use the processor.
+ *
+ * They are told apart by the first look after some work: with many on their way, something has come
+ * meanwhile.
+ *
+ * A moment that ends before anything came was in vain: then arrivals go by without one, more of
+ * them each time, so that a disk in slow use costs next to nothing.
+ */
+export interface HotSocket {
+  /** Below zero while nothing is to be read. */
+  readonly descriptor: number;
+  /** Takes what has arrived; returns whether anything has. */
+  look(): boolean;
+  /** The event loop reads it again. */
+  cool(): void;
+}
+
+/** Of first looks after some work; with fewer that find something, requests come one at a time. */
+const EARLY_PART = 0.5;
+/** How many such looks the part is taken of, roughly. */
+const EARLY_LOOKS = 32;
+
+export class HotSockets {
+  readonly calls: SocketCalls;
+  /** Bytes are read into it that have no place of their own. */
+  readonly slab = new Slab();
+  readonly #clock: Clock;
+  readonly #mayStayAwake: boolean;
+  readonly #moments = new Attempts(HOT_MISSES_MAX);
+  #sockets: HotSocket[] = [];
+  /** The first look since something came, in milliseconds of the clock. */
+  #quietSince = 0;
+  /** Something has come after what made the first socket hot. */
+  #followed = false;
+  /** Something has come since the latest look, or was found by it. */
+  #worked = false;
+  #earlyPart = 0;
+
+  /** `mayStayAwake`: there is a processor for whoever we wait for. */
+  constructor(clock: Clock, calls: SocketCalls, mayStayAwake: boolean) {
+    this.#clock = clock;
+    this.calls = calls;
+    this.#mayStayAwake = mayStayAwake;
+  }
+
+  /** The event loop has read from a socket. Returns whether it is hot now. */
+  arrived(socket: HotSocket): boolean {
+    const isFirst = this.#sockets.length === 0;
+    if (isFirst && !this.#moments.isDue()) return false;
+    if (this.#sockets.length === HOT_SOCKETS_MAX) return false;
+    this.#sockets.push(socket);
+    this.#worked = true;
+    this.#followed = !isFirst;
+    if (isFirst) this.#clock.defer(this.#turn);
+    return true;
+  }
+
+  /** A hot socket was closed. */
+  forget(socket: HotSocket): void {
+    this.#sockets = this.#sockets.filter((other) => other !== socket);
+  }
+
+  /** Gives a hot socket back to the event loop. */
+  cool(socket: HotSocket): void {
+    this.forget(socket);
+    socket.cool();
+  }
+
+  /** Once a turn of the event loop. */
+  readonly #turn = (): void => {
+    const staysAwake = this.#mayStayAwake && this.#earlyPart < EARLY_PART;
+    const now = this.#clock.now();
+    if (this.#worked) this.#quietSince = now;
+    const quietMs = now - this.#quietSince;
+    if (quietMs >= (staysAwake ? HOT_AWAKE_MS : HOT_ASLEEP_MS) || this.#sockets.length === 0) {
+      this.#end();
+      return;
+    }
+    const maySleep = !staysAwake && !this.#worked && !this.#clock.hasDeferred();
+    const found = this.#look(maySleep ? HOT_ASLEEP_MS : 0);
+    if (this.#worked) this.#earlyPart += (Number(found) - this.#earlyPart) / EARLY_LOOKS;
+    this.#worked = found;
+    if (found) this.#followed = true;
+    this.#clock.defer(this.#turn);
+  };
+
+  /** Returns whether bytes came of any of them. */
+  #look(waitMs: number): boolean {
+    const sockets = this.#sockets;
+    if (!this.calls.wait(sockets, waitMs)) return false;
+    let found = false;
+    for (let i = sockets.length - 1; i >= 0; i--) {
+      const socket = sockets[i]!;
+      if (!this.calls.isReady(i)) continue;
+      // Else it has ended, or is broken: the event loop finds out.
+      if (socket.look()) found = true;
+      else this.cool(socket);
+    }
+    return found;
+  }
+
+  #end(): void {
+    if (this.#followed) this.#moments.succeeded();
+    else this.#moments.failed();
+    for (const socket of this.#sockets.splice(0)) socket.cool();
+  }
+}

@@ -1,0 +1,43 @@
+import { isMainThread } from 'node:worker_threads';
+import type { LibraryHandle } from 'koffi';
+import type { SocketCalls } from '../util/socket-calls.ts';
+import { systemError } from './system-error.ts';
+
+/** MSG_DONTWAIT, MSG_NOSIGNAL. */
+const FLAGS = 0x40 | 0x4000;
+const POLLIN = 1;
+
+/**
+ * One call each, none of which waits for a socket. `wait` may sleep, in place of the event loop:
+ * libuv, whose functions Node exports, has its own descriptors in an epoll set, which can be waited
+ * for like a socket. Throws where that cannot be had, and in a worker, whose loop is another one.
+ */
+export function socketCalls(libc: LibraryHandle): SocketCalls {
+  if (!isMainThread) throw new Error('only the main thread waits for its sockets itself');
+  const defaultLoop = libc.func('void *uv_default_loop()');
+  const backendFd = libc.func('int uv_backend_fd(void *loop)');
+  const recv = libc.func('int64_t recv(int fd, void *data, size_t n, int flags)');
+  const send = libc.func('int64_t send(int fd, const void *data, size_t n, int flags)');
+  const poll = libc.func('int poll(void *fds, unsigned long n, int timeout)');
+  const eventLoop: number = backendFd(defaultLoop());
+  if (eventLoop < 0) throw systemError('uv_backend_fd', -eventLoop);
+  /** Of `struct pollfd` each: a descriptor, and events below what is ready of them. */
+  let polled = new Int32Array(new ArrayBuffer(0));
+
+  return {
+    receive: (socket, buffer) => Math.max(0, recv(socket, buffer, buffer.length, FLAGS)),
+    send: (socket, data) => Math.max(0, send(socket, data, data.length, FLAGS)),
+
+    wait(sockets, waitMs) {
+      const count = sockets.length + 1;
+      if (polled.length < 2 * count) polled = new Int32Array(new ArrayBuffer(8 * count));
+      for (let i = 0; i < count; i++) {
+        polled[2 * i] = i < sockets.length ? sockets[i]!.descriptor : eventLoop;
+        polled[2 * i + 1] = POLLIN;
+      }
+      return poll(polled, count, waitMs) > 0;
+    },
+
+    isReady: (index) => polled[2 * index + 1]! >>> 16 !== 0,
+  };
+}

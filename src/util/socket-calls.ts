@@ -1,0 +1,18 @@
+/**
+ * A connected socket past the event loop. Failures are not told: the event loop, or the next write
+ * by it, finds what they were.
+ */
+export interface SocketCalls {
+  /** How many bytes were there for the beginning of `buffer`; 0 also at the end of the stream. */
+  receive(socket: number, buffer: Buffer): number;
+  /** How many bytes the system took at once. */
+  send(socket: number, data: Buffer): number;
+  /**
+   * Sleeps until something can be had of one of the sockets (a descriptor below zero has nothing),
+   * or the event loop has something to do, but not longer than so many whole milliseconds. Timers
+   * do not end it. Returns whether it was for one of these reasons.
+   */
+  wait(sockets: readonly { readonly descriptor: number }[], waitMs: number): boolean;
+  /** Whether the latest `wait` found something of the socket with this index: bytes or an end. */
+  isReady(index: number): boolean;
+}

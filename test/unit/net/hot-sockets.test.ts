@@ -1,0 +1,219 @@
+import { beforeEach, describe, expect, it } from 'vitest';
+import { type HotSocket, HotSockets } from '../../../src/net/hot-sockets.ts';
+import type { Clock } from '../../../src/util/clock.ts';
+import {
+  HOT_ASLEEP_MS,
+  HOT_AWAKE_MS,
+  HOT_MISSES_MAX,
+  HOT_SOCKETS_MAX,
+} from '../../../src/util/limits.ts';
+import type { SocketCalls } from '../../../src/util/socket-calls.ts';
+
+/** An event loop whose turns take a tenth of the time that hot sockets keep it awake. */
+class Loop implements Pick<Clock, 'now' | 'defer' | 'hasDeferred'> {
+  turns = 0;
+  time = 0;
+  #deferred: (() => void)[] = [];
+
+  now(): number {
+    return this.time;
+  }
+
+  defer(callback: () => void): { cancel(): void } {
+    this.#deferred.push(callback);
+    return { cancel() {} };
+  }
+
+  hasDeferred(): boolean {
+    return this.#deferred.length > 0;
+  }
+
+  turn(): void {
+    this.turns++;
+    this.time += HOT_AWAKE_MS / 10;
+    const due = this.#deferred.length;
+    for (let i = 0; i < due; i++) this.#deferred.shift()!();
+  }
+
+  untilAsleep(): void {
+    while (this.hasDeferred()) this.turn();
+  }
+}
+
+class FakeSocket implements HotSocket {
+  descriptor = 7;
+  /** Looks that find something. */
+  holds = 0;
+  isEnded = false;
+  looks = 0;
+  isHot = true;
+
+  look(): boolean {
+    this.looks++;
+    if (this.holds === 0) return false;
+    this.holds--;
+    return true;
+  }
+
+  cool(): void {
+    this.isHot = false;
+  }
+}
+
+let loop: Loop;
+let waits: number[];
+let hot: HotSockets;
+
+function make(mayStayAwake: boolean): HotSockets {
+  let polled: readonly FakeSocket[] = [];
+  const isReady = (index: number) => polled[index]!.holds > 0 || polled[index]!.isEnded;
+  const calls: SocketCalls = {
+    receive: () => 0,
+    send: () => 0,
+    isReady,
+    wait(sockets, waitMs) {
+      polled = sockets as readonly FakeSocket[];
+      waits.push(waitMs);
+      const found = polled.some((_, index) => isReady(index));
+      if (!found) loop.time += waitMs;
+      return found;
+    },
+  };
+  return new HotSockets(loop as unknown as Clock, calls, mayStayAwake);
+}
+
+/** A socket from which bytes came, if that made it hot. */
+function arrival(): FakeSocket | undefined {
+  const socket = new FakeSocket();
+  return hot.arrived(socket) ? socket : undefined;
+}
+
+beforeEach(() => {
+  loop = new Loop();
+  waits = [];
+  hot = make(true);
+});
+
+describe('a hot socket', () => {
+  it('is looked at for a while, and for as long again when something has come', () => {
+    const socket = arrival()!;
+    for (let turn = 0; turn < 8; turn++) loop.turn();
+    socket.holds = 1;
+    for (let turn = 0; turn < 8; turn++) loop.turn();
+    expect(socket.isHot).toBe(true);
+    loop.untilAsleep();
+    expect(socket.isHot).toBe(false);
+    expect(loop.turns).toBeLessThan(24);
+  });
+
+  it('has all the time after work that took longer', () => {
+    arrival();
+    loop.time += 100 * HOT_AWAKE_MS;
+    loop.untilAsleep();
+    expect(waits.length).toBeGreaterThan(5);
+  });
+
+  it('shares its turn with others, of which there is a bounded number', () => {
+    const sockets = Array.from({ length: 100 }, arrival).filter((socket) => socket !== undefined);
+    expect(sockets.length).toBe(HOT_SOCKETS_MAX);
+    loop.untilAsleep();
+    expect(loop.turns).toBeLessThan(14);
+    expect(sockets.some(({ isHot }) => isHot)).toBe(false);
+  });
+
+  it('goes back to the event loop when it has ended', () => {
+    const [socket, other] = [arrival()!, arrival()!];
+    socket.isEnded = true;
+    loop.turn();
+    expect(socket.isHot).toBe(false);
+    loop.turn();
+    expect(socket.looks).toBe(1);
+    expect(other.isHot).toBe(true);
+  });
+
+  it('is forgotten when it is closed', () => {
+    const socket = arrival()!;
+    socket.holds = 5;
+    hot.forget(socket);
+    loop.untilAsleep();
+    expect(socket.looks).toBe(0);
+    expect(loop.turns).toBe(1);
+  });
+
+  it('becomes rare while nothing follows what arrives', () => {
+    let count = 0;
+    for (let i = 0; i < 2000; i++) {
+      if (arrival()) count++;
+      loop.untilAsleep();
+    }
+    expect(count).toBeGreaterThan(20);
+    expect(count).toBeLessThan(2000 / HOT_MISSES_MAX + 10);
+  });
+
+  it('is back at once when something has followed', () => {
+    for (let i = 0; i < 2000; i++) {
+      arrival();
+      loop.untilAsleep();
+    }
+    let socket = arrival();
+    while (socket === undefined) socket = arrival();
+    socket.holds = 1;
+    loop.untilAsleep();
+    expect(arrival()).toBeDefined();
+  });
+});
+
+describe('while nothing comes', () => {
+  /** Requests that have come before the first look after some work, in so many of ten turns. */
+  const work = (socket: FakeSocket, early: number) => {
+    for (let i = 0; i < 1000; i++) {
+      if (i % 10 < early) socket.holds = 1;
+      loop.turn();
+      if (i % 10 >= early) {
+        socket.holds = 1;
+        loop.turn();
+      }
+    }
+    waits = [];
+  };
+
+  it('the loop stays awake if requests come one at a time', () => {
+    work(arrival()!, 1);
+    loop.untilAsleep();
+    expect(waits.length).toBeGreaterThan(5);
+    expect(waits.some((waitMs) => waitMs > 0)).toBe(false);
+  });
+
+  it('it sleeps if many are on their way, but not before it has looked once', () => {
+    const socket = arrival()!;
+    work(socket, 9);
+    socket.holds = 1;
+    loop.untilAsleep();
+    expect(waits).toEqual([0, 0, HOT_ASLEEP_MS]);
+    expect(socket.isHot).toBe(false);
+  });
+
+  it('it does not sleep while somebody has deferred something', () => {
+    const socket = arrival()!;
+    work(socket, 9);
+    socket.holds = 1;
+    let left = 5;
+    const again = () => {
+      left--;
+      if (left > 0) loop.defer(again);
+    };
+    loop.turn();
+    loop.defer(again);
+    for (let turn = 0; turn < 5; turn++) loop.turn();
+    expect(waits.slice(0, 5)).toEqual([0, 0, 0, 0, 0]);
+    loop.untilAsleep();
+    expect(waits.at(-1)).toBe(HOT_ASLEEP_MS);
+  });
+
+  it('it sleeps where there is no second processor', () => {
+    hot = make(false);
+    arrival();
+    loop.untilAsleep();
+    expect(waits).toEqual([0, HOT_ASLEEP_MS]);
+  });
+});
