@@ -157,7 +157,7 @@ export class Connection implements HotSocket {
       const { descriptor } = this;
       if (descriptor < 0) return true;
       const place = this.#incoming.place(slab);
-      const bytes = calls.receive(descriptor, place);
+      const bytes = this.#calling(() => calls.receive(descriptor, place));
       if (bytes === 0) return reads > 0;
       this.#takenBytes += bytes;
       const isLong = this.#incoming.filled(bytes, place, slab);
@@ -195,9 +195,20 @@ export class Connection implements HotSocket {
     // What was written before goes first.
     if (destroyed || writableLength > 0 || writableEnded || writableCorked > 0) return 0;
     if (this.#hotSockets === undefined || this.#openDescriptor < 0) return 0;
-    const bytes = this.#hotSockets.calls.send(this.#openDescriptor, data);
+    const { calls } = this.#hotSockets;
+    const bytes = this.#calling(() => calls.send(this.#openDescriptor, data));
     this.#givenBytes += bytes;
     return bytes;
+  }
+
+  /** A failed call breaks the connection, as it does when the event loop makes it. */
+  #calling(call: () => number): number {
+    try {
+      return call();
+    } catch (error) {
+      this.#socket.destroy(error as Error);
+      return 0;
+    }
   }
 
   /**

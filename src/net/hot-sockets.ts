@@ -44,6 +44,7 @@ export class HotSockets {
   readonly #mayStayAwake: boolean;
   readonly #moments = new Attempts(HOT_MISSES_MAX);
   #sockets: HotSocket[] = [];
+  #isTurning = false;
   /** The first look since something came, in milliseconds of the clock. */
   #quietSince = 0;
   /** Something has come after what made the first socket hot. */
@@ -61,13 +62,13 @@ export class HotSockets {
 
   /** The event loop has read from a socket. Returns whether it is hot now. */
   arrived(socket: HotSocket): boolean {
-    const isFirst = this.#sockets.length === 0;
-    if (isFirst && !this.#moments.isDue()) return false;
+    if (!this.#isTurning && !this.#moments.isDue()) return false;
     if (this.#sockets.length === HOT_SOCKETS_MAX) return false;
     this.#sockets.push(socket);
     this.#worked = true;
-    this.#followed = !isFirst;
-    if (isFirst) this.#clock.defer(this.#turn);
+    this.#followed = this.#isTurning;
+    if (!this.#isTurning) this.#clock.defer(this.#turn);
+    this.#isTurning = true;
     return true;
   }
 
@@ -116,6 +117,7 @@ export class HotSockets {
   }
 
   #end(): void {
+    this.#isTurning = false;
     if (this.#followed) this.#moments.succeeded();
     else this.#moments.failed();
     for (const socket of this.#sockets.splice(0)) socket.cool();

@@ -1,11 +1,13 @@
+import { constants } from 'node:os';
 import { isMainThread } from 'node:worker_threads';
-import type { LibraryHandle } from 'koffi';
+import koffi, { type LibraryHandle } from 'koffi';
 import type { SocketCalls } from '../util/socket-calls.ts';
 import { systemError } from './system-error.ts';
 
 /** MSG_DONTWAIT, MSG_NOSIGNAL. */
 const FLAGS = 0x40 | 0x4000;
 const POLLIN = 1;
+const { EAGAIN, EINTR } = constants.errno;
 
 /**
  * One call each, none of which waits for a socket. `wait` may sleep, in place of the event loop:
@@ -25,8 +27,8 @@ export function socketCalls(libc: LibraryHandle): SocketCalls {
   let polled = new Int32Array(new ArrayBuffer(0));
 
   return {
-    receive: (socket, buffer) => Math.max(0, recv(socket, buffer, buffer.length, FLAGS)),
-    send: (socket, data) => Math.max(0, send(socket, data, data.length, FLAGS)),
+    receive: (socket, buffer) => done('read', recv(socket, buffer, buffer.length, FLAGS)),
+    send: (socket, data) => done('write', send(socket, data, data.length, FLAGS)),
 
     wait(sockets, waitMs) {
       const count = sockets.length + 1;
@@ -40,4 +42,12 @@ export function socketCalls(libc: LibraryHandle): SocketCalls {
 
     isReady: (index) => polled[2 * index + 1]! >>> 16 !== 0,
   };
+}
+
+/** Named as libuv names it, whose call it stands for. */
+function done(call: string, result: number): number {
+  if (result >= 0) return result;
+  const errno = koffi.errno();
+  if (errno === EAGAIN || errno === EINTR) return 0;
+  throw systemError(call, errno);
 }

@@ -1,6 +1,6 @@
 /**
- * A connected socket past the event loop. Failures are not told: the event loop, or the next write
- * by it, finds what they were.
+ * A connected socket past the event loop. Failures are thrown as Node's: the system tells of each
+ * only once.
  */
 export interface SocketCalls {
   /** How many bytes were there for the beginning of `buffer`; 0 also at the end of the stream. */

@@ -187,6 +187,18 @@ describe('a connection whose socket is hot now and then', () => {
     expect((await connection.closed)?.message).toContain('EPIPE');
   });
 
+  it('is told that the peer has reset it', async () => {
+    const sink = new Last();
+    connection.takeOver(sink);
+    sink.onPush = () => {
+      // That the peer closes without having read it makes it a reset.
+      connection.write(Buffer.alloc(1));
+      peer.destroy();
+    };
+    peer.write('begin');
+    expect(await connection.closed).toMatchObject({ code: 'ECONNRESET' });
+  });
+
   it('reads nothing while it is paused', async () => {
     const sink = new Last();
     connection.takeOver(sink);

@@ -140,6 +140,14 @@ describe('a hot socket', () => {
     expect(loop.turns).toBe(1);
   });
 
+  it('has one turn at a time when all others were closed', () => {
+    for (let i = 0; i < 5; i++) hot.forget(arrival()!);
+    expect(arrival()).toBeDefined();
+    loop.turn();
+    loop.turn();
+    expect(waits.length).toBe(2);
+  });
+
   it('becomes rare while nothing follows what arrives', () => {
     let count = 0;
     for (let i = 0; i < 2000; i++) {
