@@ -63,7 +63,7 @@ export class Connection implements HotSocket {
     this.#incoming = incoming ?? new Incoming();
     if (incoming !== undefined && hotSockets !== undefined) {
       this.#hotSockets = hotSockets;
-      incoming.onArrival = () => hotSockets.arrived(this);
+      incoming.onArrival = () => this.descriptor >= 0 && hotSockets.arrived(this);
     }
     this.#incoming.sink = this.#collector();
     this.#openDescriptor = descriptorOf(socket) ?? -1;

@@ -51,6 +51,11 @@ export class HotSockets {
   #followed = false;
   /** Something has come since the latest look, or was found by it. */
   #worked = false;
+  /**
+   * The latest look found something, be it for the event loop: it may have begun to wait for more,
+   * which the system is told in its next turn.
+   */
+  #stirred = false;
   #earlyPart = 0;
 
   /** `mayStayAwake`: there is a processor for whoever we wait for. */
@@ -93,18 +98,25 @@ export class HotSockets {
       this.#end();
       return;
     }
-    const maySleep = !staysAwake && !this.#worked && !this.#clock.hasDeferred();
-    const found = this.#look(maySleep ? HOT_ASLEEP_MS : 0);
-    if (this.#worked) this.#earlyPart += (Number(found) - this.#earlyPart) / EARLY_LOOKS;
-    this.#worked = found;
-    if (found) this.#followed = true;
-    this.#clock.defer(this.#turn);
+    const isBusy = staysAwake || this.#worked || this.#stirred || this.#clock.hasDeferred();
+    try {
+      const found = this.#look(isBusy ? 0 : HOT_ASLEEP_MS);
+      if (this.#worked) this.#earlyPart += (Number(found) - this.#earlyPart) / EARLY_LOOKS;
+      this.#worked = found;
+      if (found) this.#followed = true;
+    } finally {
+      // That somebody throws is no reason to leave sockets unread.
+      this.#clock.defer(this.#turn);
+    }
   };
 
   /** Returns whether bytes came of any of them. */
   #look(waitMs: number): boolean {
     const sockets = this.#sockets;
-    if (!this.calls.wait(sockets, waitMs)) return false;
+    const start = waitMs > 0 ? this.#clock.now() : 0;
+    this.#stirred = this.calls.wait(sockets, waitMs);
+    if (waitMs > 0) this.#clock.slept(this.#clock.now() - start);
+    if (!this.#stirred) return false;
     let found = false;
     for (let i = sockets.length - 1; i >= 0; i--) {
       const socket = sockets[i]!;

@@ -32,8 +32,9 @@ export class Incoming {
     callback: (bytes: number, buffer: Uint8Array) => {
       if (this.sink === undefined) return false;
       this.filled(bytes, buffer as Buffer, this.#slab);
-      this.#room = this.sink.room();
-      this.isHot = this.#room === undefined && this.onArrival();
+      // Node began to read again, for a stream that was paused and resumed: it is not to.
+      this.#room = this.isHot ? undefined : this.sink.room();
+      if (!this.isHot) this.isHot = this.#room === undefined && this.onArrival();
       return !this.isHot;
     },
   };

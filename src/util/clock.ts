@@ -9,11 +9,10 @@ export interface Timer {
 export interface Clock {
   /** Monotonic milliseconds, for measuring and for deadlines. */
   now(): number;
-  /**
-   * Monotonic milliseconds in which this thread has slept because there was nothing to do. A loop
-   * that waits for sockets in another way (`HotSockets`) does not sleep.
-   */
+  /** Monotonic milliseconds in which this thread has slept because there was nothing to do. */
   idleMs(): number;
+  /** Whoever has let this thread sleep, and not the event loop, says for how many milliseconds. */
+  slept(ms: number): void;
   /** Wall-clock time in microseconds since the epoch, for event time stamps only. */
   wallMicroseconds(): number;
   /** Runs `callback` once, `delayMs` from now. */
@@ -26,9 +25,15 @@ export interface Clock {
 
 const TIMER_MS_MAX = 2 ** 31 - 1;
 
+/** Milliseconds that the event loop did not see. */
+let sleptMs = 0;
+
 export const systemClock: Clock = {
   now: () => performance.now(),
-  idleMs: () => performance.eventLoopUtilization().idle,
+  idleMs: () => performance.eventLoopUtilization().idle + sleptMs,
+  slept(ms) {
+    sleptMs += ms;
+  },
   wallMicroseconds: () => Math.round((performance.timeOrigin + performance.now()) * 1000),
   after(delayMs, callback) {
     // Node takes anything longer for 1 ms.

@@ -9,8 +9,9 @@ export interface SocketCalls {
   send(socket: number, data: Buffer): number;
   /**
    * Sleeps until something can be had of one of the sockets (a descriptor below zero has nothing),
-   * or the event loop has something to do, but not longer than so many whole milliseconds. Timers
-   * do not end it. Returns whether it was for one of these reasons.
+   * or the event loop has something of what it has told the system to wait for, but not longer than
+   * so many whole milliseconds. Timers do not end it, nor what the event loop will tell next.
+   * Returns whether it was for one of these reasons.
    */
   wait(sockets: readonly { readonly descriptor: number }[], waitMs: number): boolean;
   /** Whether the latest `wait` found something of the socket with this index: bytes or an end. */

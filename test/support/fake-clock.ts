@@ -16,6 +16,10 @@ export class FakeClock implements Clock {
     return this.idle;
   }
 
+  slept(ms: number): void {
+    this.idle += ms;
+  }
+
   /** Timers that have not run yet. */
   get timers(): number {
     return this.#timers.length;

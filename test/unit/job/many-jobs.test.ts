@@ -16,6 +16,7 @@ class CountingClock implements Clock {
   readonly pending = new Set<Timer>();
   now = () => systemClock.now();
   idleMs = () => systemClock.idleMs();
+  slept = (ms: number) => systemClock.slept(ms);
   wallMicroseconds = () => systemClock.wallMicroseconds();
   after = (delayMs: number, callback: () => void) =>
     this.#count((run) => systemClock.after(delayMs, run), callback);

@@ -10,7 +10,8 @@ import {
 import type { SocketCalls } from '../../../src/util/socket-calls.ts';
 
 /** An event loop whose turns take a tenth of the time that hot sockets keep it awake. */
-class Loop implements Pick<Clock, 'now' | 'defer' | 'hasDeferred'> {
+class Loop implements Pick<Clock, 'now' | 'defer' | 'hasDeferred' | 'slept'> {
+  sleptMs = 0;
   turns = 0;
   time = 0;
   #deferred: (() => void)[] = [];
@@ -22,6 +23,10 @@ class Loop implements Pick<Clock, 'now' | 'defer' | 'hasDeferred'> {
   defer(callback: () => void): { cancel(): void } {
     this.#deferred.push(callback);
     return { cancel() {} };
+  }
+
+  slept(ms: number): void {
+    this.sleptMs += ms;
   }
 
   hasDeferred(): boolean {
@@ -45,11 +50,13 @@ class FakeSocket implements HotSocket {
   /** Looks that find something. */
   holds = 0;
   isEnded = false;
+  throws = false;
   looks = 0;
   isHot = true;
 
   look(): boolean {
     this.looks++;
+    if (this.throws) throw new Error('thrown');
     if (this.holds === 0) return false;
     this.holds--;
     return true;
@@ -63,6 +70,8 @@ class FakeSocket implements HotSocket {
 let loop: Loop;
 let waits: number[];
 let hot: HotSockets;
+/** Looks that find something for the event loop. */
+let stirs: number;
 
 function make(mayStayAwake: boolean): HotSockets {
   let polled: readonly FakeSocket[] = [];
@@ -74,7 +83,8 @@ function make(mayStayAwake: boolean): HotSockets {
     wait(sockets, waitMs) {
       polled = sockets as readonly FakeSocket[];
       waits.push(waitMs);
-      const found = polled.some((_, index) => isReady(index));
+      const found = stirs > 0 || polled.some((_, index) => isReady(index));
+      if (stirs > 0) stirs--;
       if (!found) loop.time += waitMs;
       return found;
     },
@@ -91,6 +101,7 @@ function arrival(): FakeSocket | undefined {
 beforeEach(() => {
   loop = new Loop();
   waits = [];
+  stirs = 0;
   hot = make(true);
 });
 
@@ -146,6 +157,16 @@ describe('a hot socket', () => {
     loop.turn();
     loop.turn();
     expect(waits.length).toBe(2);
+  });
+
+  it('is looked at again when somebody has thrown', () => {
+    const socket = arrival()!;
+    socket.holds = 2;
+    socket.throws = true;
+    expect(() => loop.turn()).toThrow('thrown');
+    socket.throws = false;
+    loop.turn();
+    expect(socket.looks).toBe(2);
   });
 
   it('becomes rare while nothing follows what arrives', () => {
@@ -216,6 +237,22 @@ describe('while nothing comes', () => {
     expect(waits.slice(0, 5)).toEqual([0, 0, 0, 0, 0]);
     loop.untilAsleep();
     expect(waits.at(-1)).toBe(HOT_ASLEEP_MS);
+  });
+
+  it('it does not sleep when the event loop has just had something', () => {
+    const socket = arrival()!;
+    work(socket, 9);
+    socket.holds = 1;
+    stirs = 4;
+    loop.untilAsleep();
+    expect(waits).toEqual([0, 0, 0, 0, 0, HOT_ASLEEP_MS]);
+  });
+
+  it('its sleep counts as sleep', () => {
+    work(arrival()!, 9);
+    expect(loop.sleptMs).toBeLessThan(HOT_ASLEEP_MS);
+    loop.untilAsleep();
+    expect(loop.sleptMs).toBeCloseTo(HOT_ASLEEP_MS);
   });
 
   it('it sleeps where there is no second processor', () => {

@@ -4,7 +4,6 @@ import { expect, it } from 'vitest';
 import { linuxSyscalls } from '../../../src/sys/linux.ts';
 import { systemClock } from '../../../src/util/clock.ts';
 import { connectionPair } from '../../support/connection-pair.ts';
-import { pause } from '../../support/process.ts';
 
 const calls = linuxSyscalls().sockets!;
 
@@ -65,20 +64,21 @@ it('throws what Node would tell of a broken socket', async () => {
 
 it('waits until one of the sockets has something, and tells which', async () => {
   const [idle, busy] = [await socket(), await socket()];
-  await pause(20);
   busy.peer.write('x');
-  expect(calls.wait([idle, busy], 1000)).toBe(true);
-  expect([calls.isReady(0), calls.isReady(1)]).toEqual([false, true]);
+  expect(calls.wait([idle, { descriptor: -1 }, busy], 1000)).toBe(true);
   // Below zero: nobody asks.
-  expect(calls.wait([{ descriptor: -1 }], 0)).toBe(false);
+  expect([0, 1, 2].map((index) => calls.isReady(index))).toEqual([false, false, true]);
 });
 
 it('waits no longer than it is told, nor when the event loop has something to do', async () => {
   const { descriptor, peer } = await socket();
-  await pause(20);
-  const start = systemClock.now();
-  expect(calls.wait([], 20)).toBe(false);
-  expect(systemClock.now() - start).toBeGreaterThanOrEqual(19);
+  // What else this process has to do may end it as well.
+  await expect
+    .poll(() => {
+      const start = systemClock.now();
+      return !calls.wait([], 20) && systemClock.now() - start >= 19;
+    })
+    .toBe(true);
   // The event loop reads the peer.
   calls.send(descriptor, Buffer.alloc(1));
   expect(calls.wait([], 10_000)).toBe(true);
