@@ -7,7 +7,9 @@ import { systemError } from './system-error.ts';
 /** MSG_DONTWAIT, MSG_NOSIGNAL. */
 const FLAGS = 0x40 | 0x4000;
 const POLLIN = 1;
-const { EAGAIN, EINTR } = constants.errno;
+const { EAGAIN, EINTR, ENOBUFS } = constants.errno;
+/** As in libuv: the same call may succeed in a moment. */
+const PASSING: readonly number[] = [EAGAIN, EINTR, ENOBUFS];
 
 /**
  * One call each, none of which waits for a socket. `wait` may sleep, in place of the event loop:
@@ -48,6 +50,6 @@ export function socketCalls(libc: LibraryHandle): SocketCalls {
 function done(call: string, result: number): number {
   if (result >= 0) return result;
   const errno = koffi.errno();
-  if (errno === EAGAIN || errno === EINTR) return 0;
+  if (PASSING.includes(errno)) return 0;
   throw systemError(call, errno);
 }

@@ -1,7 +1,10 @@
 import { once } from 'node:events';
 import type { Socket } from 'node:net';
+import { constants } from 'node:os';
+import koffi, { type LibraryHandle } from 'koffi';
 import { expect, it } from 'vitest';
 import { linuxSyscalls } from '../../../src/sys/linux.ts';
+import { socketCalls } from '../../../src/sys/socket-calls.ts';
 import { systemClock } from '../../../src/util/clock.ts';
 import { connectionPair } from '../../support/connection-pair.ts';
 
@@ -60,6 +63,18 @@ it('throws what Node would tell of a broken socket', async () => {
   expect(() => calls.send(descriptor, buffer)).toThrow(
     expect.objectContaining({ code: 'EPIPE', syscall: 'write' }),
   );
+});
+
+it.each(['EAGAIN', 'EINTR', 'ENOBUFS'] as const)('takes %s for nothing yet', (code) => {
+  const failing = () => {
+    koffi.errno(constants.errno[code]);
+    return -1;
+  };
+  const libc = {
+    func: (signature: string) => (/ (recv|send)\(/.test(signature) ? failing : () => 0),
+  } as unknown as LibraryHandle;
+  const { receive, send } = socketCalls(libc);
+  expect([receive(0, Buffer.alloc(1)), send(0, Buffer.alloc(1))]).toEqual([0, 0]);
 });
 
 it('waits until one of the sockets has something, and tells which', async () => {
