@@ -5,7 +5,8 @@ import { mustRun, type Scope } from '../support/process.ts';
 import { socketOf, unixUri } from './peers.ts';
 
 const ONLY_SEND = fileURLToPath(new URL('only-send.py', import.meta.url));
-const ONLY_MIRROR = fileURLToPath(new URL('only-mirror.c', import.meta.url));
+const ONLY_MIRROR_IN_C = fileURLToPath(new URL('only-mirror.c', import.meta.url));
+const ONLY_MIRROR = fileURLToPath(new URL('only-mirror.ts', import.meta.url));
 const ONLY_RECEIVE = fileURLToPath(new URL('only-receive.py', import.meta.url));
 
 /**
@@ -28,14 +29,22 @@ export async function onlyReceive(scope: Scope, file: string): Promise<string> {
   return unixUri(socket);
 }
 
-/** What `onlyMirror` is compiled with. */
+/** What `onlyMirrorInC` is compiled with. */
 export const COMPILER = 'cc';
 
 /** Exports `file` to who only writes, and sends each write to the export at `target`; the URI. */
-export async function onlyMirror(scope: Scope, file: string, target: string): Promise<string> {
+export async function onlyMirrorInC(scope: Scope, file: string, target: string): Promise<string> {
   const directory = await scope.tempDir();
   const [program, socket] = [join(directory, 'only-mirror'), join(directory, 'nbd.sock')];
-  await mustRun(COMPILER, ['-O2', '-o', program, ONLY_MIRROR]);
+  await mustRun(COMPILER, ['-O2', '-o', program, ONLY_MIRROR_IN_C]);
   await scope.startProcess(program, [socket, file, socketOf(target)], { readySocket: socket });
+  return unixUri(socket);
+}
+
+/** The same in JavaScript. */
+export async function onlyMirror(scope: Scope, file: string, target: string): Promise<string> {
+  const socket = join(await scope.tempDir(), 'nbd.sock');
+  const program = ['--import', 'tsx', ONLY_MIRROR, socket, file, socketOf(target)];
+  await scope.startProcess(process.execPath, program, { readySocket: socket });
   return unixUri(socket);
 }

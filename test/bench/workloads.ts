@@ -6,7 +6,7 @@ import { mustRun } from '../support/process.ts';
 import { hasTool } from '../support/tools.ts';
 import { type Load, runLoad } from './fio.ts';
 import { GiB, MiB, SPARSE_DATA_BYTES } from './images.ts';
-import { COMPILER, onlyMirror, onlyReceive, onlySend } from './limit.ts';
+import { COMPILER, onlyMirror, onlyMirrorInC, onlyReceive, onlySend } from './limit.ts';
 import { type CopyMode, compare, Mirror } from './mirror.ts';
 import { type Contender, socketOf, startContender, startNbdkit } from './peers.ts';
 import { STORAGES } from './storage.ts';
@@ -332,15 +332,15 @@ function exportWithMirror(setting: Setting, load: Load, mode: CopyMode): Workloa
   // What the mirror costs those who write: the same disk without one.
   const alone = plainExport(setting, load).ours;
   // What nobody can beat by much who writes to both sides before it answers.
-  const inC: Side = {
-    name: `${LIMIT}only mirroring, in C`,
+  const onlyMirroring = (language: string, start: typeof onlyMirror): Side => ({
+    name: `${LIMIT}only mirroring, in ${language}`,
     async measure(scope) {
       const file = await setting.images.randomByPage(LOAD_DISK_BYTES);
       const target = await filled(memoryTarget)(scope, LOAD_DISK_BYTES);
-      const uri = await onlyMirror(scope, file, target);
+      const uri = await start(scope, file, target);
       return { value: await warmIops(uri, load, setting.seconds) };
     },
-  };
+  });
   // Who has a thread for each request, and no source.
   const relay: Side = {
     name: `${LIMIT}relay in C without a source`,
@@ -361,6 +361,12 @@ function exportWithMirror(setting: Setting, load: Load, mode: CopyMode): Workloa
       return { value: 1 / (1 / toUs + 1 / toTarget) };
     },
   };
+  const limits = [
+    ...(hasTool(COMPILER) ? [onlyMirroring('C', onlyMirrorInC)] : []),
+    onlyMirroring('JavaScript', onlyMirror),
+    relay,
+    twoTrips,
+  ];
   return {
     name: `${mode} mirror, ${describeLoad(load)}`,
     unit: 'IOPS',
@@ -368,7 +374,7 @@ function exportWithMirror(setting: Setting, load: Load, mode: CopyMode): Workloa
     peers: [
       side(setting.qsd),
       { ...alone, name: 'our own export without it' },
-      ...(mode === 'write-blocking' ? [...(hasTool(COMPILER) ? [inC] : []), relay, twoTrips] : []),
+      ...(mode === 'write-blocking' ? limits : []),
     ],
   };
 }
