@@ -18,8 +18,9 @@ export interface RangeHold {
 
 export class RangeLock {
   /**
-   * In the order in which they came. Not a Set: that leaves a table behind for every few claims,
-   * and each table holds on to the next, so that the garbage collector has to copy them all.
+   * In no order: each claim has counted whom it waits for when it came. Not a Set: that leaves a
+   * table behind for every few claims, and each table holds on to the next, so that the garbage
+   * collector has to copy them all.
    */
   readonly #claims: Claim[] = [];
   #waiting = 0;
@@ -32,6 +33,11 @@ export class RangeLock {
   /** Claims that wait for theirs. */
   get waiting(): number {
     return this.#waiting;
+  }
+
+  /** Nobody holds anything. */
+  get isIdle(): boolean {
+    return this.#claims.length === 0;
   }
 
   /** Holds the range; a promise when somebody who came earlier holds or waits for part of it. */
@@ -69,7 +75,9 @@ export class RangeLock {
     release: (claim: Claim) => {
       const index = this.#claims.indexOf(claim);
       assert(index !== -1, 'a range is released once');
-      this.#claims.splice(index, 1);
+      // The last one takes its place.
+      const last = this.#claims.pop()!;
+      if (last !== claim) this.#claims[index] = last;
       this.#leave(claim, claim.offset, claim.end);
     },
     shorten: (claim: Claim, end: number) => {
