@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net';
+import process from 'node:process';
 import { assert } from '../util/assert.ts';
 import { ProtocolError } from '../util/errors.ts';
 import type { FileBytes } from '../util/file-bytes.ts';

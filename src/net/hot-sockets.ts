@@ -1,14 +1,21 @@
 import { Attempts } from '../util/attempts.ts';
 import type { Clock } from '../util/clock.ts';
-import { HOT_ASLEEP_MS, HOT_AWAKE_MS, HOT_MISSES_MAX, HOT_SOCKETS_MAX } from '../util/limits.ts';
+import {
+  HOT_ASLEEP_MS,
+  HOT_AWAKE_MS,
+  HOT_MISSES_MAX,
+  HOT_SOCKETS_MAX,
+  HOT_TURNS_MAX,
+} from '../util/limits.ts';
 import type { SocketCalls } from '../util/socket-calls.ts';
 import { Slab } from './slab.ts';
 
 /**
  * Sockets from which bytes have just come are *hot* for a moment, because more tend to follow. They
- * are looked at once a turn of the event loop, by system calls of our own, and not read by the
- * event loop: its way from a socket to us, and back, takes longer than a small request does in all
- * other respects. Everything else is served as ever, since the loop turns.
+ * are looked at by system calls of our own, and not read by the event loop: its way from a socket
+ * to us, and back, takes longer than a small request does in all other respects. As long as
+ * something comes of them they are looked at again at once, a few times, for a turn of the event
+ * loop costs as much as a request. Everything else is served as ever, since the loop turns.
  *
  * When a look finds nothing, what is best depends on how many requests are on their way:
  *
@@ -57,6 +64,10 @@ export class HotSockets {
    */
   #stirred = false;
   #earlyPart = 0;
+  /** The latest look found something for the event loop. */
+  #isLoopDue = false;
+  /** Looks in a row without the event loop. */
+  #turnsAlone = 0;
 
   /** `mayStayAwake`: there is a processor for whoever we wait for. */
   constructor(clock: Clock, calls: SocketCalls, mayStayAwake: boolean) {
@@ -88,9 +99,12 @@ export class HotSockets {
     socket.cool();
   }
 
-  /** Once a turn of the event loop. */
+  get #manyOnTheirWay(): boolean {
+    return this.#earlyPart >= EARLY_PART;
+  }
+
   readonly #turn = (): void => {
-    const staysAwake = this.#mayStayAwake && this.#earlyPart < EARLY_PART;
+    const staysAwake = this.#mayStayAwake && !this.#manyOnTheirWay;
     const now = this.#clock.now();
     if (this.#worked) this.#quietSince = now;
     const quietMs = now - this.#quietSince;
@@ -106,9 +120,20 @@ export class HotSockets {
       if (found) this.#followed = true;
     } finally {
       // That somebody throws is no reason to leave sockets unread.
-      this.#clock.defer(this.#turn);
+      this.#turnAgain();
     }
   };
+
+  #turnAgain(): void {
+    const more = this.#manyOnTheirWay && this.#worked && !this.#isLoopDue;
+    if (more && this.#turnsAlone < HOT_TURNS_MAX) {
+      this.#turnsAlone++;
+      this.#clock.settle(this.#turn);
+    } else {
+      this.#turnsAlone = 0;
+      this.#clock.defer(this.#turn);
+    }
+  }
 
   /** Returns whether bytes came of any of them. */
   #look(waitMs: number): boolean {
@@ -116,6 +141,7 @@ export class HotSockets {
     const start = waitMs > 0 ? this.#clock.now() : 0;
     this.#stirred = this.calls.wait(sockets, waitMs);
     if (waitMs > 0) this.#clock.slept(this.#clock.now() - start);
+    this.#isLoopDue = this.#stirred && this.calls.isLoopReady();
     if (!this.#stirred) return false;
     let found = false;
     for (let i = sockets.length - 1; i >= 0; i--) {

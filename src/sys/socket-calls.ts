@@ -27,13 +27,16 @@ export function socketCalls(libc: LibraryHandle): SocketCalls {
   if (eventLoop < 0) throw systemError('uv_backend_fd', -eventLoop);
   /** Of `struct pollfd` each: a descriptor, and events below what is ready of them. */
   let polled = new Int32Array(new ArrayBuffer(0));
+  let lastIndex = 0;
+  const isReady = (index: number) => polled[2 * index + 1]! >>> 16 !== 0;
 
   return {
     receive: (socket, buffer) => done('read', recv(socket, buffer, buffer.length, FLAGS)),
     send: (socket, data) => done('write', send(socket, data, data.length, FLAGS)),
 
     wait(sockets, waitMs) {
-      const count = sockets.length + 1;
+      lastIndex = sockets.length;
+      const count = lastIndex + 1;
       if (polled.length < 2 * count) polled = new Int32Array(new ArrayBuffer(8 * count));
       for (let i = 0; i < count; i++) {
         polled[2 * i] = i < sockets.length ? sockets[i]!.descriptor : eventLoop;
@@ -42,7 +45,8 @@ export function socketCalls(libc: LibraryHandle): SocketCalls {
       return poll(polled, count, waitMs) > 0;
     },
 
-    isReady: (index) => polled[2 * index + 1]! >>> 16 !== 0,
+    isReady,
+    isLoopReady: () => isReady(lastIndex),
   };
 }
 

@@ -1,3 +1,7 @@
+// By import: as globals these are found anew, by a getter, each time.
+import { performance } from 'node:perf_hooks';
+import process from 'node:process';
+
 /**
  * Time as a parameter. Everything that waits takes a `Clock`, so that a simulator can own time;
  * only this file (and the command line) may touch the process's own timers.
@@ -21,6 +25,11 @@ export interface Clock {
   defer(callback: () => void): Timer;
   /** Whether a deferred callback has still to run. */
   hasDeferred(): boolean;
+  /**
+   * For whoever has served I/O in place of the event loop: runs `callback` when that has had its
+   * effects, which are the reactions to promises and what was deferred.
+   */
+  settle(callback: () => void): void;
 }
 
 const TIMER_MS_MAX = 2 ** 31 - 1;
@@ -42,25 +51,64 @@ export const systemClock: Clock = {
   },
   defer: (callback) => new Deferred(callback),
   hasDeferred: () => Deferred.count > 0,
+  settle(callback) {
+    // Behind every promise: Node goes on with ticks when no reaction is left.
+    queueMicrotask(() =>
+      process.nextTick(() => {
+        try {
+          Deferred.runAll();
+        } finally {
+          callback();
+        }
+      }),
+    );
+  },
 };
 
 class Deferred implements Timer {
+  /** How many have still to run. */
   static count = 0;
+  /** In the order in which they came; cancelled ones are among them. */
+  static #queue: Deferred[] = [];
+  static #immediate: NodeJS.Immediate | undefined;
   #callback: (() => void) | undefined;
-  readonly #immediate = setImmediate(() => this.#end()?.());
 
   constructor(callback: () => void) {
     this.#callback = callback;
     Deferred.count++;
+    Deferred.#queue.push(this);
+    Deferred.#runSoon();
   }
 
   cancel(): void {
-    clearImmediate(this.#immediate);
-    this.#end();
+    this.#take();
   }
 
-  /** Once: what was to run. */
-  #end(): (() => void) | undefined {
+  /** Those that are there now; what they defer has its turn later. */
+  static runAll(): void {
+    const due = Deferred.#queue;
+    Deferred.#queue = [];
+    let next = 0;
+    try {
+      while (next < due.length) due[next++]!.#take()?.();
+    } finally {
+      // One has thrown: that is no reason to forget the others.
+      if (next < due.length) {
+        Deferred.#queue.unshift(...due.slice(next));
+        Deferred.#runSoon();
+      }
+    }
+  }
+
+  static #runSoon(): void {
+    Deferred.#immediate ??= setImmediate(() => {
+      Deferred.#immediate = undefined;
+      Deferred.runAll();
+    });
+  }
+
+  /** What is to run; once. */
+  #take(): (() => void) | undefined {
     const callback = this.#callback;
     if (callback !== undefined) Deferred.count--;
     this.#callback = undefined;

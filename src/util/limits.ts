@@ -68,6 +68,8 @@ export const HOT_ASLEEP_MS = 1;
 export const HOT_SOCKETS_MAX = 16;
 /** Arrivals in a row that make no socket hot when nothing has followed earlier ones. */
 export const HOT_MISSES_MAX = 63;
+/** Looks in a row at hot sockets, as long as each finds something, before the event loop turns. */
+export const HOT_TURNS_MAX = 8;
 /** Reads in a row from one socket, as long as each fills its buffer. libuv has the same number. */
 export const HOT_READS_MAX = 32;
 /** Replies of a server to one option of the handshake. */

@@ -16,4 +16,6 @@ export interface SocketCalls {
   wait(sockets: readonly { readonly descriptor: number }[], waitMs: number): boolean;
   /** Whether the latest `wait` found something of the socket with this index: bytes or an end. */
   isReady(index: number): boolean;
+  /** Whether it found something for the event loop. */
+  isLoopReady(): boolean;
 }

@@ -43,6 +43,10 @@ export class FakeClock implements Clock {
     return this.after(0, callback);
   }
 
+  settle(callback: () => void): void {
+    this.defer(callback);
+  }
+
   /** Nobody who asks waits by this clock. */
   hasDeferred(): boolean {
     return false;

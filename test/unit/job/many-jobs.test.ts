@@ -22,6 +22,7 @@ class CountingClock implements Clock {
     this.#count((run) => systemClock.after(delayMs, run), callback);
   defer = (callback: () => void) => this.#count((run) => systemClock.defer(run), callback);
   hasDeferred = () => systemClock.hasDeferred();
+  settle = (callback: () => void) => systemClock.settle(callback);
 
   #count(start: (run: () => void) => Timer, callback: () => void): Timer {
     const inner = start(() => {

@@ -6,15 +6,17 @@ import {
   HOT_AWAKE_MS,
   HOT_MISSES_MAX,
   HOT_SOCKETS_MAX,
+  HOT_TURNS_MAX,
 } from '../../../src/util/limits.ts';
 import type { SocketCalls } from '../../../src/util/socket-calls.ts';
 
 /** An event loop whose turns take a tenth of the time that hot sockets keep it awake. */
-class Loop implements Pick<Clock, 'now' | 'defer' | 'hasDeferred' | 'slept'> {
+class Loop implements Pick<Clock, 'now' | 'defer' | 'hasDeferred' | 'settle' | 'slept'> {
   sleptMs = 0;
   turns = 0;
   time = 0;
   #deferred: (() => void)[] = [];
+  #settling: (() => void) | undefined;
 
   now(): number {
     return this.time;
@@ -33,11 +35,21 @@ class Loop implements Pick<Clock, 'now' | 'defer' | 'hasDeferred' | 'slept'> {
     return this.#deferred.length > 0;
   }
 
+  settle(callback: () => void): void {
+    this.#settling = callback;
+  }
+
   turn(): void {
     this.turns++;
     this.time += HOT_AWAKE_MS / 10;
     const due = this.#deferred.length;
-    for (let i = 0; i < due; i++) this.#deferred.shift()!();
+    for (let i = 0; i < due; i++) {
+      this.#deferred.shift()!();
+      for (let run = this.#settling; run !== undefined; run = this.#settling) {
+        this.#settling = undefined;
+        run();
+      }
+    }
   }
 
   untilAsleep(): void {
@@ -71,20 +83,23 @@ let loop: Loop;
 let waits: number[];
 let hot: HotSockets;
 /** Looks that find something for the event loop. */
-let stirs: number;
+let stirs = 0;
 
 function make(mayStayAwake: boolean): HotSockets {
   let polled: readonly FakeSocket[] = [];
   const isReady = (index: number) => polled[index]!.holds > 0 || polled[index]!.isEnded;
+  let isLoopReady = false;
   const calls: SocketCalls = {
     receive: () => 0,
     send: () => 0,
     isReady,
+    isLoopReady: () => isLoopReady,
     wait(sockets, waitMs) {
       polled = sockets as readonly FakeSocket[];
       waits.push(waitMs);
       const found = stirs > 0 || polled.some((_, index) => isReady(index));
-      if (stirs > 0) stirs--;
+      isLoopReady = stirs > 0;
+      if (isLoopReady) stirs--;
       if (!found) loop.time += waitMs;
       return found;
     },
@@ -192,20 +207,51 @@ describe('a hot socket', () => {
   });
 });
 
-describe('while nothing comes', () => {
-  /** Requests that have come before the first look after some work, in so many of ten turns. */
-  const work = (socket: FakeSocket, early: number) => {
-    for (let i = 0; i < 1000; i++) {
-      if (i % 10 < early) socket.holds = 1;
-      loop.turn();
-      if (i % 10 >= early) {
-        socket.holds = 1;
-        loop.turn();
-      }
-    }
-    waits = [];
-  };
+/** Again and again so many looks in a row find something, and the next one nothing. */
+function work(socket: FakeSocket, found: number): void {
+  for (let i = 0; i < 300; i++) {
+    socket.holds = found;
+    const looks = waits.length + found + 1;
+    while (waits.length < looks) loop.turn();
+  }
+  waits = [];
+}
 
+describe('while more comes', () => {
+  it('many are looked for again at once, but the event loop has its turn', () => {
+    const socket = arrival()!;
+    work(socket, 10);
+    socket.holds = 3 * HOT_TURNS_MAX;
+    loop.turn();
+    expect(waits).toEqual([HOT_ASLEEP_MS, ...Array(HOT_TURNS_MAX).fill(0)]);
+    waits = [];
+    loop.turn();
+    expect(waits).toEqual(Array(HOT_TURNS_MAX + 1).fill(0));
+  });
+
+  it('the event loop has its turn at once when it has something', () => {
+    const socket = arrival()!;
+    work(socket, 10);
+    socket.holds = 3 * HOT_TURNS_MAX;
+    stirs = 3;
+    for (let turn = 1; turn <= 3; turn++) {
+      loop.turn();
+      expect(waits.length).toBe(turn);
+    }
+    loop.turn();
+    expect(waits.length).toBeGreaterThan(4);
+  });
+
+  it('one at a time is looked for once a turn of the event loop', () => {
+    const socket = arrival()!;
+    work(socket, 1);
+    socket.holds = 1;
+    loop.turn();
+    expect(waits).toEqual([0]);
+  });
+});
+
+describe('while nothing comes', () => {
   it('the loop stays awake if requests come one at a time', () => {
     work(arrival()!, 1);
     loop.untilAsleep();
@@ -215,16 +261,16 @@ describe('while nothing comes', () => {
 
   it('it sleeps if many are on their way, but not before it has looked once', () => {
     const socket = arrival()!;
-    work(socket, 9);
+    work(socket, 10);
     socket.holds = 1;
     loop.untilAsleep();
-    expect(waits).toEqual([0, 0, HOT_ASLEEP_MS]);
+    expect(waits).toEqual([HOT_ASLEEP_MS, 0, HOT_ASLEEP_MS]);
     expect(socket.isHot).toBe(false);
   });
 
   it('it does not sleep while somebody has deferred something', () => {
     const socket = arrival()!;
-    work(socket, 9);
+    work(socket, 10);
     socket.holds = 1;
     let left = 5;
     const again = () => {
@@ -232,24 +278,23 @@ describe('while nothing comes', () => {
       if (left > 0) loop.defer(again);
     };
     loop.turn();
+    waits = [];
     loop.defer(again);
-    for (let turn = 0; turn < 5; turn++) loop.turn();
-    expect(waits.slice(0, 5)).toEqual([0, 0, 0, 0, 0]);
-    loop.untilAsleep();
-    expect(waits.at(-1)).toBe(HOT_ASLEEP_MS);
-  });
-
-  it('it does not sleep when the event loop has just had something', () => {
-    const socket = arrival()!;
-    work(socket, 9);
-    socket.holds = 1;
-    stirs = 4;
     loop.untilAsleep();
     expect(waits).toEqual([0, 0, 0, 0, 0, HOT_ASLEEP_MS]);
   });
 
+  it('it does not sleep when the event loop has just had something', () => {
+    const socket = arrival()!;
+    work(socket, 10);
+    socket.holds = 1;
+    stirs = 4;
+    loop.untilAsleep();
+    expect(waits).toEqual([HOT_ASLEEP_MS, 0, 0, 0, 0, HOT_ASLEEP_MS]);
+  });
+
   it('its sleep counts as sleep', () => {
-    work(arrival()!, 9);
+    work(arrival()!, 10);
     expect(loop.sleptMs).toBeLessThan(HOT_ASLEEP_MS);
     loop.untilAsleep();
     expect(loop.sleptMs).toBeCloseTo(HOT_ASLEEP_MS);

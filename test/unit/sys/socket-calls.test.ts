@@ -91,11 +91,13 @@ it('waits no longer than it is told, nor when the event loop has something to do
   await expect
     .poll(() => {
       const start = systemClock.now();
-      return !calls.wait([], 20) && systemClock.now() - start >= 19;
+      const waited = !calls.wait([], 20) && systemClock.now() - start >= 19;
+      return waited && !calls.isLoopReady();
     })
     .toBe(true);
   // The event loop reads the peer.
   calls.send(descriptor, Buffer.alloc(1));
-  expect(calls.wait([], 10_000)).toBe(true);
+  expect(calls.wait([{ descriptor: -1 }], 10_000)).toBe(true);
+  expect([calls.isReady(0), calls.isLoopReady()]).toEqual([false, true]);
   expect(peer.bytesRead).toBe(0);
 });

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it } from 'vitest';
 import { sleep, systemClock, within } from '../../../src/util/clock.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
 
@@ -71,6 +71,70 @@ describe('system clock', () => {
     });
     expect(systemClock.hasDeferred()).toBe(true);
     expect(await within).toBe(false);
+  });
+});
+
+describe('what was done in place of the event loop', () => {
+  it('has had its effects before anything else is done', async () => {
+    const log: string[] = [];
+    const effects = () => {
+      systemClock.settle(() => log.push('settled'));
+      const reacts = Promise.resolve().then(() => {
+        systemClock.defer(() => {
+          log.push('deferred');
+          systemClock.defer(() => log.push('deferred by that'));
+        });
+      });
+      void reacts.then(() => {}).then(() => log.push('reaction'));
+    };
+    await new Promise<void>((resolve) => {
+      setImmediate(effects);
+      setImmediate(() => {
+        log.push('event loop');
+        resolve();
+      });
+    });
+    expect(log).toEqual(['reaction', 'deferred', 'settled', 'event loop']);
+    await sleep(systemClock, 1);
+    expect(log.slice(4)).toEqual(['deferred by that']);
+    expect(systemClock.hasDeferred()).toBe(false);
+  });
+});
+
+/** Resolves with the next error that nobody catches. */
+function uncaught(): Promise<unknown> {
+  const listeners = process.listeners('uncaughtException');
+  process.removeAllListeners('uncaughtException');
+  return new Promise((resolve) => {
+    process.once('uncaughtException', (error) => {
+      for (const listener of listeners) process.on('uncaughtException', listener);
+      resolve(error);
+    });
+  });
+}
+
+describe('when something deferred throws', () => {
+  const log: string[] = [];
+  beforeEach(() => {
+    log.length = 0;
+    systemClock.defer(() => log.push('first'));
+    systemClock.defer(() => {
+      throw new Error('thrown');
+    });
+    systemClock.defer(() => log.push('last'));
+  });
+
+  it('the others have their turn', async () => {
+    expect(await uncaught()).toMatchObject({ message: 'thrown' });
+    await sleep(systemClock, 1);
+    expect(log).toEqual(['first', 'last']);
+  });
+
+  it('whoever stands in for the event loop goes on', async () => {
+    systemClock.settle(() => log.push('settled'));
+    expect(await uncaught()).toMatchObject({ message: 'thrown' });
+    await sleep(systemClock, 1);
+    expect(log).toEqual(['first', 'settled', 'last']);
   });
 });
 
