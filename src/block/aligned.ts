@@ -8,10 +8,8 @@ import { type RangeHold, RangeLock } from './range-lock.ts';
  * whole blocks, and the beginning of its last block. Whole blocks go through as they are, without a
  * copy; the parts of blocks are read, changed and written back.
  *
- * In between another write to the same block would be lost, so a write of parts holds the blocks
- * that it touches. It waits for the writes of whole blocks that are on their way, and as long as
- * anybody holds a block those that come hold theirs. Else whole blocks cost nothing here. Reads
- * hold nothing.
+ * In between another write to the same block would be lost, so every write holds the blocks that
+ * it touches. Reads hold nothing.
  */
 export interface BlockwiseDisk {
   /** Bytes of a block; a power of two. */
@@ -31,9 +29,6 @@ export class AlignedAccess {
   readonly #disk: BlockwiseDisk;
   readonly #mask: number;
   readonly #lock = new RangeLock();
-  /** Writes of whole blocks that hold nothing: they began when nobody did. */
-  #free = 0;
-  readonly #freeWaiters: (() => void)[] = [];
   /** Counts `cancelWaiting`, so that who waits for blocks sees that it was meant. */
   #cancels = 0;
   #cancelReason: Error | undefined;
@@ -65,12 +60,11 @@ export class AlignedAccess {
   /** Without fallback only whole blocks can be zeroed: a part of one has to be written. */
   writeZeroes(offset: number, length: number, flags: number): Completion {
     const disk = this.#disk;
-    const isWhole = this.#isAligned(offset, length);
-    if (!isWhole && (flags & ZERO_NO_FALLBACK) !== 0) {
-      throw new BlockError('ENOTSUP', 'Parts of blocks cannot be zeroed but by writing');
-    }
     return this.hold(offset, length, () => {
-      if (isWhole) return disk.writeZeroes(offset, length, flags);
+      if (this.#isAligned(offset, length)) return disk.writeZeroes(offset, length, flags);
+      if ((flags & ZERO_NO_FALLBACK) !== 0) {
+        throw new BlockError('ENOTSUP', 'Parts of blocks cannot be zeroed but by writing');
+      }
       return this.#inParts(offset, length, {
         part: (at, from, to) => this.#changePart(at, Buffer.alloc(to - from), flags & WRITE_FUA),
         blocks: (at, from, to) => disk.writeZeroes(at, to - from, flags),
@@ -92,44 +86,20 @@ export class AlignedAccess {
     this.#cancelReason = reason;
   }
 
-  /** Runs `request` while nobody else changes parts of the range's blocks. */
+  /** Runs `request` while nobody else writes to the blocks of the range. */
   hold(offset: number, length: number, request: () => Completion): Completion {
     // Without parts of blocks nobody reads, changes and writes back.
     if (length === 0 || this.#mask === 0) return request();
-    const isWhole = this.#isAligned(offset, length);
-    if (isWhole && this.#lock.isIdle) return this.#freely(request);
     const start = this.#down(offset);
     const hold = this.#lock.lock(start, this.#up(offset + length) - start);
-    const free = isWhole ? undefined : this.#untilNoneIsFree();
-    if (free === undefined && !(hold instanceof Promise)) return runAndRelease(hold, request);
+    if (!(hold instanceof Promise)) return runAndRelease(hold, request);
     const cancels = this.#cancels;
-    return Promise.all([hold, free]).then(([granted]) =>
+    return hold.then((granted) =>
       runAndRelease(granted, () => {
         if (this.#cancels !== cancels) throw this.#cancelReason;
         return request();
       }),
     );
-  }
-
-  #freely(request: () => Completion): Completion {
-    const done = request();
-    if (done === undefined) return;
-    this.#free++;
-    void done.then(this.#freeEnded, this.#freeEnded);
-    return done;
-  }
-
-  readonly #freeEnded = (): void => {
-    if (--this.#free > 0) return;
-    for (const resolve of this.#freeWaiters.splice(0)) resolve();
-  };
-
-  /** For who holds blocks: until then no more of them begin. */
-  #untilNoneIsFree(): Promise<void> | undefined {
-    if (this.#free === 0) return undefined;
-    return new Promise((resolve) => {
-      this.#freeWaiters.push(resolve);
-    });
   }
 
   #isAligned(offset: number, length: number): boolean {

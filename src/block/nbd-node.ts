@@ -38,7 +38,7 @@ import {
  * write is followed by a flush, zeroes are written. How a lost server is waited for is `NbdLink`'s.
  *
  * A request of whole blocks that needs no cutting goes straight to the connection and costs nothing
- * here.
+ * here. (It takes a lock on its range when blocks are larger than a byte.)
  */
 export interface OpenNbdOptions {
   readonly name: string;

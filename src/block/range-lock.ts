@@ -35,11 +35,6 @@ export class RangeLock {
     return this.#waiting;
   }
 
-  /** Nobody holds anything. */
-  get isIdle(): boolean {
-    return this.#claims.length === 0;
-  }
-
   /** Holds the range; a promise when somebody who came earlier holds or waits for part of it. */
   lock(offset: number, length: number): RangeHold | Promise<RangeHold> {
     const claim = this.#claim(offset, length);

@@ -15,25 +15,19 @@ export class Throughput {
     this.#windowStart = clock.now();
   }
 
-  /** Where the counter stands now. */
   note(count: number): void {
-    if (count === this.#count) return;
     this.#count = count;
-    this.#measure();
-  }
-
-  #measure(): void {
     const now = this.#clock.now();
     const elapsed = now - this.#windowStart;
     if (elapsed < WINDOW_MS) return;
-    this.#rate = ((this.#count - this.#windowCount) * 1000) / elapsed;
+    this.#rate = ((count - this.#windowCount) * 1000) / elapsed;
     this.#windowStart = now;
-    this.#windowCount = this.#count;
+    this.#windowCount = count;
   }
 
   /** Bytes per second; within the first second, of what there has been so far. */
   bytesPerSecond(): number {
-    this.#measure();
+    this.note(this.#count);
     if (this.#rate > 0) return this.#rate;
     const elapsed = Math.max(1, this.#clock.now() - this.#windowStart);
     return ((this.#count - this.#windowCount) * 1000) / elapsed;

@@ -31,7 +31,7 @@ import { type Refusal, refusalOf, type Terms } from './validate.ts';
  *
  * A request goes through four states: its header is collected; it waits until it may start (bounded
  * requests and bytes in flight, bounded replies that the client has not taken, a bounded number of
- * requests in one turn of the event loop); a WRITE's payload is received, or swallowed when the
+ * requests before others have their turn); a WRITE's payload is received, or swallowed when the
  * request was refused; then the next one follows. While a request waits nothing is read from the
  * socket, so that the client is held back by TCP and what we hold for it is bounded.
  *

@@ -1,11 +1,11 @@
 import { Attempts } from '../util/attempts.ts';
 import type { Clock } from '../util/clock.ts';
 import {
+  HOT_ALONE_MS,
   HOT_ASLEEP_MS,
   HOT_AWAKE_MS,
   HOT_MISSES_MAX,
   HOT_SOCKETS_MAX,
-  HOT_TURNS_MAX,
 } from '../util/limits.ts';
 import type { SocketCalls } from '../util/socket-calls.ts';
 import { Slab } from './slab.ts';
@@ -14,7 +14,7 @@ import { Slab } from './slab.ts';
  * Sockets from which bytes have just come are *hot* for a moment, because more tend to follow. They
  * are looked at by system calls of our own, and not read by the event loop: its way from a socket
  * to us, and back, takes longer than a small request does in all other respects. As long as
- * something comes of them they are looked at again at once, a few times, for a turn of the event
+ * something comes of them they are looked at again at once, for a moment, as a turn of the event
  * loop costs as much as a request. Everything else is served as ever, since the loop turns.
  *
  * When a look finds nothing, what is best depends on how many requests are on their way:
@@ -64,10 +64,12 @@ export class HotSockets {
    */
   #stirred = false;
   #earlyPart = 0;
-  /** The latest look found something for the event loop. */
+  /** The latest look found something for the event loop, or gave it a socket back. */
   #isLoopDue = false;
-  /** Looks in a row without the event loop. */
-  #turnsAlone = 0;
+  /** The event loop has no turn before the next look. */
+  #isAlone = false;
+  /** The latest look right behind a turn of the event loop, in milliseconds of the clock. */
+  #aloneSince = 0;
 
   /** `mayStayAwake`: there is a processor for whoever we wait for. */
   constructor(clock: Clock, calls: SocketCalls, mayStayAwake: boolean) {
@@ -97,6 +99,7 @@ export class HotSockets {
   cool(socket: HotSocket): void {
     this.forget(socket);
     socket.cool();
+    this.#isLoopDue = true;
   }
 
   get #manyOnTheirWay(): boolean {
@@ -106,6 +109,7 @@ export class HotSockets {
   readonly #turn = (): void => {
     const staysAwake = this.#mayStayAwake && !this.#manyOnTheirWay;
     const now = this.#clock.now();
+    if (!this.#isAlone) this.#aloneSince = now;
     if (this.#worked) this.#quietSince = now;
     const quietMs = now - this.#quietSince;
     if (quietMs >= (staysAwake ? HOT_AWAKE_MS : HOT_ASLEEP_MS) || this.#sockets.length === 0) {
@@ -120,19 +124,15 @@ export class HotSockets {
       if (found) this.#followed = true;
     } finally {
       // That somebody throws is no reason to leave sockets unread.
-      this.#turnAgain();
+      this.#turnAgain(now - this.#aloneSince);
     }
   };
 
-  #turnAgain(): void {
+  #turnAgain(aloneMs: number): void {
     const more = this.#manyOnTheirWay && this.#worked && !this.#isLoopDue;
-    if (more && this.#turnsAlone < HOT_TURNS_MAX) {
-      this.#turnsAlone++;
-      this.#clock.settle(this.#turn);
-    } else {
-      this.#turnsAlone = 0;
-      this.#clock.defer(this.#turn);
-    }
+    this.#isAlone = more && aloneMs < HOT_ALONE_MS;
+    if (this.#isAlone) this.#clock.settle(this.#turn);
+    else this.#clock.defer(this.#turn);
   }
 
   /** Returns whether bytes came of any of them. */
@@ -156,6 +156,7 @@ export class HotSockets {
 
   #end(): void {
     this.#isTurning = false;
+    this.#isAlone = false;
     if (this.#followed) this.#moments.succeeded();
     else this.#moments.failed();
     for (const socket of this.#sockets.splice(0)) socket.cool();

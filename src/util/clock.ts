@@ -27,7 +27,7 @@ export interface Clock {
   hasDeferred(): boolean;
   /**
    * For whoever has served I/O in place of the event loop: runs `callback` when that has had its
-   * effects, which are the reactions to promises and what was deferred.
+   * effects, which are the reactions to promises, their ticks, and then what was deferred.
    */
   settle(callback: () => void): void;
 }
@@ -50,24 +50,25 @@ export const systemClock: Clock = {
     return { cancel: () => clearTimeout(timer) };
   },
   defer: (callback) => new Deferred(callback),
-  hasDeferred: () => Deferred.count > 0,
+  hasDeferred: () => Deferred.count > 0 || Deferred.begun > 1,
   settle(callback) {
-    // Behind every promise: Node goes on with ticks when no reaction is left.
-    queueMicrotask(() =>
-      process.nextTick(() => {
-        try {
-          Deferred.runAll();
-        } finally {
-          callback();
-        }
-      }),
-    );
+    const tick = () => {
+      try {
+        Deferred.runAll();
+      } finally {
+        callback();
+      }
+    };
+    // Node goes on with ticks when no reaction is left; those of reactions come before the second.
+    queueMicrotask(() => process.nextTick(() => process.nextTick(tick)));
   },
 };
 
 class Deferred implements Timer {
   /** How many have still to run. */
   static count = 0;
+  /** How many of those that run together have begun: what they asked for comes behind all of them. */
+  static begun = 0;
   /** In the order in which they came; cancelled ones are among them. */
   static #queue: Deferred[] = [];
   static #immediate: NodeJS.Immediate | undefined;
@@ -90,8 +91,9 @@ class Deferred implements Timer {
     Deferred.#queue = [];
     let next = 0;
     try {
-      while (next < due.length) due[next++]!.#take()?.();
+      while (next < due.length) due[next++]!.#run();
     } finally {
+      Deferred.begun = 0;
       // One has thrown: that is no reason to forget the others.
       if (next < due.length) {
         Deferred.#queue.unshift(...due.slice(next));
@@ -105,6 +107,13 @@ class Deferred implements Timer {
       Deferred.#immediate = undefined;
       Deferred.runAll();
     });
+  }
+
+  #run(): void {
+    const callback = this.#take();
+    if (callback === undefined) return;
+    Deferred.begun++;
+    callback();
   }
 
   /** What is to run; once. */

@@ -68,8 +68,11 @@ export const HOT_ASLEEP_MS = 1;
 export const HOT_SOCKETS_MAX = 16;
 /** Arrivals in a row that make no socket hot when nothing has followed earlier ones. */
 export const HOT_MISSES_MAX = 63;
-/** Looks in a row at hot sockets, as long as each finds something, before the event loop turns. */
-export const HOT_TURNS_MAX = 8;
+/**
+ * How long hot sockets are looked at, as long as each look finds something, before the event loop
+ * has its turn: as long may a timer be late.
+ */
+export const HOT_ALONE_MS = 1;
 /** Reads in a row from one socket, as long as each fills its buffer. libuv has the same number. */
 export const HOT_READS_MAX = 32;
 /** Replies of a server to one option of the handshake. */
@@ -165,7 +168,7 @@ export const SPARSE_READ_BYTES_MIN = 64 * KiB;
 export const SPARSE_READ_PIECES_MAX = 64;
 /** Buffers that an NBD server keeps for later, over all its clients. */
 export const SERVER_KEPT_BYTES_MAX = 24 * MiB;
-/** Requests of one client in one turn of the event loop; then it is the others' turn. */
+/** Requests of one client that start one after the other; then it is the others' turn. */
 export const CLIENT_TURN_REQUESTS_MAX = 256;
 /** The rest of a WRITE's payload is read straight into its buffer when it is at least this long. */
 export const DIRECT_RECEIVE_BYTES_MIN = 16 * KiB;

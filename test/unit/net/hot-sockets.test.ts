@@ -2,13 +2,16 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { type HotSocket, HotSockets } from '../../../src/net/hot-sockets.ts';
 import type { Clock } from '../../../src/util/clock.ts';
 import {
+  HOT_ALONE_MS,
   HOT_ASLEEP_MS,
   HOT_AWAKE_MS,
   HOT_MISSES_MAX,
   HOT_SOCKETS_MAX,
-  HOT_TURNS_MAX,
 } from '../../../src/util/limits.ts';
 import type { SocketCalls } from '../../../src/util/socket-calls.ts';
+
+/** Looks that fit into the time in which the event loop has no turn; and the first one. */
+const LOOKS_ALONE = 8;
 
 /** An event loop whose turns take a tenth of the time that hot sockets keep it awake. */
 class Loop implements Pick<Clock, 'now' | 'defer' | 'hasDeferred' | 'settle' | 'slept'> {
@@ -47,6 +50,7 @@ class Loop implements Pick<Clock, 'now' | 'defer' | 'hasDeferred' | 'settle' | '
       this.#deferred.shift()!();
       for (let run = this.#settling; run !== undefined; run = this.#settling) {
         this.#settling = undefined;
+        this.time += HOT_ALONE_MS / LOOKS_ALONE;
         run();
       }
     }
@@ -221,18 +225,18 @@ describe('while more comes', () => {
   it('many are looked for again at once, but the event loop has its turn', () => {
     const socket = arrival()!;
     work(socket, 10);
-    socket.holds = 3 * HOT_TURNS_MAX;
+    socket.holds = 3 * LOOKS_ALONE;
     loop.turn();
-    expect(waits).toEqual([HOT_ASLEEP_MS, ...Array(HOT_TURNS_MAX).fill(0)]);
+    expect(waits).toEqual([HOT_ASLEEP_MS, ...Array(LOOKS_ALONE).fill(0)]);
     waits = [];
     loop.turn();
-    expect(waits).toEqual(Array(HOT_TURNS_MAX + 1).fill(0));
+    expect(waits).toEqual(Array(LOOKS_ALONE + 1).fill(0));
   });
 
   it('the event loop has its turn at once when it has something', () => {
     const socket = arrival()!;
     work(socket, 10);
-    socket.holds = 3 * HOT_TURNS_MAX;
+    socket.holds = 3 * LOOKS_ALONE;
     stirs = 3;
     for (let turn = 1; turn <= 3; turn++) {
       loop.turn();
@@ -240,6 +244,15 @@ describe('while more comes', () => {
     }
     loop.turn();
     expect(waits.length).toBeGreaterThan(4);
+  });
+
+  it('the event loop has its turn at once when it was given a socket back', () => {
+    const [socket, other] = [arrival()!, arrival()!];
+    work(socket, 10);
+    socket.holds = 3 * LOOKS_ALONE;
+    other.isEnded = true;
+    loop.turn();
+    expect(waits.length).toBe(1);
   });
 
   it('one at a time is looked for once a turn of the event loop', () => {

@@ -72,6 +72,14 @@ describe('system clock', () => {
     expect(systemClock.hasDeferred()).toBe(true);
     expect(await within).toBe(false);
   });
+
+  it('counts what runs together as deferred until all of it has run', async () => {
+    const seen: boolean[] = [];
+    for (let i = 0; i < 2; i++) systemClock.defer(() => seen.push(systemClock.hasDeferred()));
+    await sleep(systemClock, 1);
+    expect(seen).toEqual([true, true]);
+    expect(systemClock.hasDeferred()).toBe(false);
+  });
 });
 
 describe('what was done in place of the event loop', () => {
@@ -85,7 +93,12 @@ describe('what was done in place of the event loop', () => {
           systemClock.defer(() => log.push('deferred by that'));
         });
       });
-      void reacts.then(() => {}).then(() => log.push('reaction'));
+      void reacts
+        .then(() => {})
+        .then(() => {
+          log.push('reaction');
+          process.nextTick(() => log.push('its tick'));
+        });
     };
     await new Promise<void>((resolve) => {
       setImmediate(effects);
@@ -94,9 +107,9 @@ describe('what was done in place of the event loop', () => {
         resolve();
       });
     });
-    expect(log).toEqual(['reaction', 'deferred', 'settled', 'event loop']);
+    expect(log).toEqual(['reaction', 'its tick', 'deferred', 'settled', 'event loop']);
     await sleep(systemClock, 1);
-    expect(log.slice(4)).toEqual(['deferred by that']);
+    expect(log.slice(5)).toEqual(['deferred by that']);
     expect(systemClock.hasDeferred()).toBe(false);
   });
 });
