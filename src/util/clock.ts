@@ -67,7 +67,7 @@ export const systemClock: Clock = {
 class Deferred implements Timer {
   /** How many have still to run. */
   static count = 0;
-  /** How many of those that run together have begun: what they asked for comes behind all of them. */
+  /** How many of those that run together have begun: what they asked for comes behind them all. */
   static begun = 0;
   /** In the order in which they came; cancelled ones are among them. */
   static #queue: Deferred[] = [];
