@@ -23,7 +23,7 @@ export interface Clock {
   after(delayMs: number, callback: () => void): Timer;
   /** Runs `callback` when the I/O that is ready now has been served. */
   defer(callback: () => void): Timer;
-  /** Whether a deferred callback has still to run. */
+  /** Whether a deferred callback has still to run, or runs together with whoever asks. */
   hasDeferred(): boolean;
   /**
    * For whoever has served I/O in place of the event loop: runs `callback` when that has had its

@@ -44,7 +44,14 @@ export async function onlyMirrorInC(scope: Scope, file: string, target: string):
 /** The same in JavaScript. */
 export async function onlyMirror(scope: Scope, file: string, target: string): Promise<string> {
   const socket = join(await scope.tempDir(), 'nbd.sock');
-  const program = ['--import', 'tsx', ONLY_MIRROR, socket, file, socketOf(target)];
+  const program = [
+    '--import',
+    import.meta.resolve('tsx'),
+    ONLY_MIRROR,
+    socket,
+    file,
+    socketOf(target),
+  ];
   await scope.startProcess(process.execPath, program, { readySocket: socket });
   return unixUri(socket);
 }

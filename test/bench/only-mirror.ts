@@ -115,14 +115,16 @@ function passRequests(client: number, target: number, file: number): boolean {
   let goes = false;
   let whole = 0;
   while (!goes && clientBytes - whole >= transmission.REQUEST_BYTES) {
-    const bytes = transmission.REQUEST_BYTES + payloadAt(whole);
+    transmission.readRequest(fromClient, whole, request);
+    const bytes = transmission.REQUEST_BYTES + payloadBytes();
     if (clientBytes - whole < bytes) break;
     goes = request.type === wire.NBD_CMD_DISC;
     if (!goes) whole += bytes;
   }
   give(target, fromClient, whole);
   for (let at = 0; at < whole; ) {
-    const length = payloadAt(at);
+    transmission.readRequest(fromClient, at, request);
+    const length = payloadBytes();
     at += transmission.REQUEST_BYTES;
     if (length === 0) continue;
     const data = fromClient.subarray(at, at + length);
@@ -134,9 +136,8 @@ function passRequests(client: number, target: number, file: number): boolean {
   return !goes;
 }
 
-/** Reads the header at `at` into `request`; bytes of data behind it. */
-function payloadAt(at: number): number {
-  transmission.readRequest(fromClient, at, request);
+/** Behind the header of `request`. */
+function payloadBytes(): number {
   return request.type === wire.NBD_CMD_WRITE ? request.length : 0;
 }
 
