@@ -6,7 +6,7 @@ import type { FileBytes } from '../util/file-bytes.ts';
 import { HOT_READS_MAX, NET_KEEP_ALIVE_MS, NET_UNREAD_BYTES_MAX } from '../util/limits.ts';
 import { reasonOf } from './address.ts';
 import { ByteQueue } from './byte-queue.ts';
-import { descriptorOf } from './descriptor.ts';
+import { descriptorOf, mayBeRead } from './descriptor.ts';
 import { FileSend } from './file-send.ts';
 import type { HotSocket, HotSockets } from './hot-sockets.ts';
 import { type ByteSink, Incoming } from './incoming.ts';
@@ -44,6 +44,8 @@ export class Connection implements HotSocket {
   #pendingRead: PendingRead | undefined;
   #sink: ByteSink | undefined;
   readonly #openDescriptor: number;
+  /** The event loop's epoll set has the socket. */
+  #isWatched = true;
   #isPaused = false;
   #peerEnded = false;
   #failure: Error | undefined;
@@ -154,6 +156,7 @@ export class Connection implements HotSocket {
 
   look(): boolean {
     const { calls, slab } = this.#hotSockets!;
+    if (this.#isWatched) this.#unwatch();
     for (let reads = 0; reads < HOT_READS_MAX; reads++) {
       const { descriptor } = this;
       if (descriptor < 0) return true;
@@ -169,8 +172,20 @@ export class Connection implements HotSocket {
     return true;
   }
 
+  /**
+   * libuv takes a socket that it reads no more out of its epoll set when it next sees something
+   * come of it. It never may, as we are there first, and its set would be ready each time.
+   */
+  #unwatch(): void {
+    // For room libuv waits as well. And it reads again when the stream was paused and resumed.
+    if (this.unsentBytes > 0 || mayBeRead(this.#socket)) return;
+    this.#isWatched = false;
+    this.#hotSockets!.calls.unwatch(this.#openDescriptor);
+  }
+
   cool(): void {
     this.#incoming.isHot = false;
+    this.#isWatched = true;
     if (!this.#isPaused) this.resume();
   }
 

@@ -12,11 +12,19 @@ export function tellDescriptor(socket: Socket, listener: OnUnixSocket | undefine
   if (descriptor !== undefined) listener?.(descriptor);
 }
 
-/**
- * Of an open socket. Node has no documented way to it; where this one goes away, sockets keep the
- * system's buffers, and bytes of files are copied.
- */
+/** Node has no documented way to either; both may go away. */
+interface Internals {
+  readonly _handle?: { readonly fd?: number; readonly reading?: boolean } | null;
+}
+
+/** Of an open socket. Without it sockets keep the system's buffers, and files are copied. */
 export function descriptorOf(socket: Socket): number | undefined {
-  const { _handle: handle } = socket as Socket & { _handle?: { fd?: number } | null };
+  const { _handle: handle } = socket as Internals;
   return handle?.fd !== undefined && handle.fd >= 0 ? handle.fd : undefined;
+}
+
+/** Whether the event loop reads the socket, as far as one can see. */
+export function mayBeRead(socket: Socket): boolean {
+  const { _handle: handle } = socket as Internals;
+  return handle?.reading !== false;
 }

@@ -15,12 +15,13 @@ import { Slab } from './slab.ts';
  * are looked at by system calls of our own, and not read by the event loop: its way from a socket
  * to us, and back, takes longer than a small request does in all other respects. As long as
  * something comes of them they are looked at again at once, for a moment, as a turn of the event
- * loop costs as much as a request. Everything else is served as ever, since the loop turns.
+ * loop costs as much as a request. Everything else is served as ever, since the loop turns: often
+ * enough for timers, and at once when it has something, or is to wait for something new.
  *
  * When a look finds nothing, what is best depends on how many requests are on their way:
  *
- * - one at a time: to stay awake. A processor that went to sleep takes 20 to 50 us to come back,
- *   which is more than a request takes (QEMU's `poll-max-ns` is the same idea);
+ * - one at a time: to stay awake, and look on. A processor that went to sleep takes 20 to 50 us to
+ *   come back, which is more than a request takes (QEMU's `poll-max-ns` is the same idea);
  * - many: to sleep until something comes. Whoever we wait for can use the processor.
  *
  * They are told apart by the first look after some work: with many on their way, something has come
@@ -32,6 +33,8 @@ import { Slab } from './slab.ts';
 export interface HotSocket {
   /** Below zero while nothing is to be read. */
   readonly descriptor: number;
+  /** What was written to it and has to wait for room. */
+  readonly unsentBytes: number;
   /** Takes what has arrived; returns whether anything has. */
   look(): boolean;
   /** The event loop reads it again. */
@@ -107,21 +110,20 @@ export class HotSockets {
   }
 
   readonly #turn = (): void => {
-    const staysAwake = this.#mayStayAwake && !this.#manyOnTheirWay;
     const now = this.#clock.now();
     if (!this.#isAlone) this.#aloneSince = now;
     if (this.#worked) this.#quietSince = now;
-    const quietMs = now - this.#quietSince;
-    if (quietMs >= (staysAwake ? HOT_AWAKE_MS : HOT_ASLEEP_MS) || this.#sockets.length === 0) {
+    const staysAwake = this.#mayStayAwake && !this.#manyOnTheirWay;
+    const quietUntil = this.#quietSince + (staysAwake ? HOT_AWAKE_MS : HOT_ASLEEP_MS);
+    if (now >= quietUntil || this.#sockets.length === 0) {
       this.#end();
       return;
     }
-    const isBusy = staysAwake || this.#worked || this.#stirred || this.#clock.hasDeferred();
     try {
-      const found = this.#look(isBusy ? 0 : HOT_ASLEEP_MS);
-      if (this.#worked) this.#earlyPart += (Number(found) - this.#earlyPart) / EARLY_LOOKS;
-      this.#worked = found;
-      if (found) this.#followed = true;
+      this.#stirred = staysAwake ? this.#waitAwake(quietUntil) : this.#waitAsleep();
+      this.#isLoopDue = this.#stirred && this.calls.isLoopReady();
+      this.#worked = this.#stirred && this.#lookAtReady();
+      if (this.#worked) this.#followed = true;
     } finally {
       // That somebody throws is no reason to leave sockets unread.
       this.#turnAgain(now - this.#aloneSince);
@@ -129,20 +131,49 @@ export class HotSockets {
   };
 
   #turnAgain(aloneMs: number): void {
-    const more = this.#manyOnTheirWay && this.#worked && !this.#isLoopDue;
+    const more = this.#worked && !this.#isLoopDue && !this.#hasUnsent();
     this.#isAlone = more && aloneMs < HOT_ALONE_MS;
     if (this.#isAlone) this.#clock.settle(this.#turn);
     else this.#clock.defer(this.#turn);
   }
 
+  /** Looks until something has come; returns whether it has, by so many ms of the clock. */
+  #waitAwake(until: number): boolean {
+    const isLoopFirst = this.#clock.hasDeferred() || this.#hasUnsent();
+    let ready = this.#hasCome();
+    while (!ready && !isLoopFirst && this.#clock.now() < until) {
+      ready = this.calls.wait(this.#sockets, 0);
+    }
+    return ready;
+  }
+
+  /** Returns whether something has come meanwhile; does not sleep right behind some work. */
+  #waitAsleep(): boolean {
+    if (this.#worked || this.#stirred || this.#clock.hasDeferred()) return this.#hasCome();
+    const start = this.#clock.now();
+    const ready = this.calls.wait(this.#sockets, HOT_ASLEEP_MS);
+    this.#clock.slept(this.#clock.now() - start);
+    return ready;
+  }
+
+  /** One look, by which it is told how many are on their way if it comes right behind some work. */
+  #hasCome(): boolean {
+    const ready = this.calls.wait(this.#sockets, 0);
+    if (this.#worked) {
+      const found = ready && this.#sockets.some((_, index) => this.calls.isReady(index));
+      this.#earlyPart += (Number(found) - this.#earlyPart) / EARLY_LOOKS;
+    }
+    return ready;
+  }
+
+  /** Then the event loop waits for room, which it may have to tell the system in a turn. */
+  #hasUnsent(): boolean {
+    return this.#sockets.some(({ unsentBytes }) => unsentBytes > 0);
+  }
+
   /** Returns whether bytes came of any of them. */
-  #look(waitMs: number): boolean {
+  #lookAtReady(): boolean {
     const sockets = this.#sockets;
-    const start = waitMs > 0 ? this.#clock.now() : 0;
-    this.#stirred = this.calls.wait(sockets, waitMs);
-    if (waitMs > 0) this.#clock.slept(this.#clock.now() - start);
-    this.#isLoopDue = this.#stirred && this.calls.isLoopReady();
-    if (!this.#stirred) return false;
     let found = false;
     for (let i = sockets.length - 1; i >= 0; i--) {
       const socket = sockets[i]!;

@@ -7,6 +7,7 @@ import { systemError } from './system-error.ts';
 /** MSG_DONTWAIT, MSG_NOSIGNAL. */
 const FLAGS = 0x40 | 0x4000;
 const POLLIN = 1;
+const EPOLL_CTL_DEL = 2;
 const { EAGAIN, EINTR, ENOBUFS } = constants.errno;
 /** As in libuv: the same call may succeed in a moment. */
 const PASSING: readonly number[] = [EAGAIN, EINTR, ENOBUFS];
@@ -23,6 +24,7 @@ export function socketCalls(libc: LibraryHandle): SocketCalls {
   const recv = libc.func('int64_t recv(int fd, void *data, size_t n, int flags)');
   const send = libc.func('int64_t send(int fd, const void *data, size_t n, int flags)');
   const poll = libc.func('int poll(void *fds, unsigned long n, int timeout)');
+  const epollCtl = libc.func('int epoll_ctl(int epfd, int op, int fd, void *event)');
   const eventLoop: number = backendFd(defaultLoop());
   if (eventLoop < 0) throw systemError('uv_backend_fd', -eventLoop);
   /** Of `struct pollfd` each: a descriptor, and events below what is ready of them. */
@@ -47,6 +49,9 @@ export function socketCalls(libc: LibraryHandle): SocketCalls {
 
     isReady,
     isLoopReady: () => isReady(lastIndex),
+
+    // That it is not in the set is as well: libuv adds what it waits for in either case.
+    unwatch: (socket) => void epollCtl(eventLoop, EPOLL_CTL_DEL, socket, null),
   };
 }
 

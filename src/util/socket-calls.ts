@@ -18,4 +18,6 @@ export interface SocketCalls {
   isReady(index: number): boolean;
   /** Whether it found something for the event loop. */
   isLoopReady(): boolean;
+  /** The event loop, which does not wait for the socket any more, is to be told nothing of it. */
+  unwatch(socket: number): void;
 }

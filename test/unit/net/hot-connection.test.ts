@@ -14,6 +14,10 @@ import { pause } from '../../support/process.ts';
 
 /** Bytes that came past the event loop, and went. */
 let receivedBytes: number;
+/** Calls of `wait` that found something for the event loop. */
+let loopReady: number;
+let beforeWait: () => void;
+let counted: SocketCalls;
 let sentBytes: number;
 let hotSockets: HotSockets;
 let connection: Connection;
@@ -22,8 +26,10 @@ let peer: Socket;
 beforeEach(async () => {
   receivedBytes = 0;
   sentBytes = 0;
+  loopReady = 0;
+  beforeWait = () => {};
   const calls = linuxSyscalls().sockets!;
-  const counted: SocketCalls = {
+  counted = {
     ...calls,
     receive(socket, buffer) {
       const bytes = calls.receive(socket, buffer);
@@ -34,6 +40,12 @@ beforeEach(async () => {
       const bytes = calls.send(socket, data);
       sentBytes += bytes;
       return bytes;
+    },
+    wait(sockets, waitMs) {
+      beforeWait();
+      const found = calls.wait(sockets, waitMs);
+      if (calls.isLoopReady()) loopReady++;
+      return found;
     },
   };
   hotSockets = new HotSockets(systemClock, counted, true);
@@ -248,6 +260,66 @@ describe('a connection whose socket is hot now and then', () => {
     peer.write('x');
     await until(() => sink.received.length === 100);
     expect(arrived).toHaveBeenCalledTimes(1);
+  });
+
+  it('says nothing to the event loop while it is hot, and everything afterwards', async () => {
+    const sink = new Last();
+    connection.takeOver(sink);
+    for (let moment = 0; moment < 3; moment++) {
+      sink.received = '';
+      loopReady = 0;
+      // Nothing is there when the event loop has its turn.
+      beforeWait = () => {
+        if (sink.received.length < 100) peer.write('x');
+      };
+      peer.write('x');
+      await until(() => sink.received.length === 100);
+      expect(loopReady).toBeLessThan(10);
+      await pause(20);
+    }
+    peer.end('more');
+    await until(() => sink.isEnded);
+    expect(sink.received.endsWith('xmore')).toBe(true);
+  });
+
+  it('is read on after its stream was paused and resumed as it became hot', async () => {
+    // One that sleeps at its second look, so behind a turn of the event loop.
+    ({ connection, peer } = await connectionPair(new HotSockets(systemClock, counted, false)));
+    const sink = new Last();
+    connection.takeOver(sink);
+    sink.onPush = () => {
+      if (sink.received.length > 1) return;
+      // Node reads again in a moment, for it does not know.
+      connection.pause();
+      connection.resume();
+    };
+    peer.write('x');
+    let waits = 0;
+    beforeWait = () => {
+      if (++waits === 2) peer.write('y');
+    };
+    await until(() => sink.received === 'xy');
+    await pause(20);
+    peer.write('more');
+    await until(() => sink.received === 'xymore');
+  });
+
+  it('is told of room though its socket has been hot meanwhile', async () => {
+    const sink = new Last();
+    connection.takeOver(sink);
+    let isWritten = false;
+    connection.write(Buffer.alloc(8 * MiB), () => {
+      isWritten = true;
+    });
+    expect(connection.unsentBytes).toBeGreaterThan(0);
+    sink.onPush = () => {
+      if (sink.received.length < 10) peer.write('x');
+    };
+    peer.write('x');
+    await until(() => sink.received.length === 10);
+    expect(receivedBytes).toBeGreaterThan(0);
+    peer.resume();
+    await until(() => isWritten);
   });
 
   it('goes while its socket is hot', async () => {

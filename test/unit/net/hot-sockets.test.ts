@@ -13,7 +13,10 @@ import type { SocketCalls } from '../../../src/util/socket-calls.ts';
 /** Looks that fit into the time in which the event loop has no turn; and the first one. */
 const LOOKS_ALONE = 8;
 
-/** An event loop whose turns take a tenth of the time that hot sockets keep it awake. */
+/** A look that finds nothing, and a turn of the event loop: tenths of what sockets are hot for. */
+const LOOK_MS = HOT_AWAKE_MS / 10;
+
+/** An event loop whose time passes by what it does. */
 class Loop implements Pick<Clock, 'now' | 'defer' | 'hasDeferred' | 'settle' | 'slept'> {
   sleptMs = 0;
   turns = 0;
@@ -34,8 +37,12 @@ class Loop implements Pick<Clock, 'now' | 'defer' | 'hasDeferred' | 'settle' | '
     this.sleptMs += ms;
   }
 
+  get deferred(): number {
+    return this.#deferred.length;
+  }
+
   hasDeferred(): boolean {
-    return this.#deferred.length > 0;
+    return this.deferred > 0;
   }
 
   settle(callback: () => void): void {
@@ -44,15 +51,20 @@ class Loop implements Pick<Clock, 'now' | 'defer' | 'hasDeferred' | 'settle' | '
 
   turn(): void {
     this.turns++;
-    this.time += HOT_AWAKE_MS / 10;
+    this.time += LOOK_MS;
     const due = this.#deferred.length;
+    this.#settle();
     for (let i = 0; i < due; i++) {
       this.#deferred.shift()!();
-      for (let run = this.#settling; run !== undefined; run = this.#settling) {
-        this.#settling = undefined;
-        this.time += HOT_ALONE_MS / LOOKS_ALONE;
-        run();
-      }
+      this.#settle();
+    }
+  }
+
+  #settle(): void {
+    for (let run = this.#settling; run !== undefined; run = this.#settling) {
+      this.#settling = undefined;
+      this.time += HOT_ALONE_MS / LOOKS_ALONE;
+      run();
     }
   }
 
@@ -63,6 +75,7 @@ class Loop implements Pick<Clock, 'now' | 'defer' | 'hasDeferred' | 'settle' | '
 
 class FakeSocket implements HotSocket {
   descriptor = 7;
+  unsentBytes = 0;
   /** Looks that find something. */
   holds = 0;
   isEnded = false;
@@ -88,6 +101,7 @@ let waits: number[];
 let hot: HotSockets;
 /** Looks that find something for the event loop. */
 let stirs = 0;
+let beforeLook = () => {};
 
 function make(mayStayAwake: boolean): HotSockets {
   let polled: readonly FakeSocket[] = [];
@@ -96,15 +110,17 @@ function make(mayStayAwake: boolean): HotSockets {
   const calls: SocketCalls = {
     receive: () => 0,
     send: () => 0,
+    unwatch() {},
     isReady,
     isLoopReady: () => isLoopReady,
     wait(sockets, waitMs) {
+      beforeLook();
       polled = sockets as readonly FakeSocket[];
       waits.push(waitMs);
       const found = stirs > 0 || polled.some((_, index) => isReady(index));
       isLoopReady = stirs > 0;
       if (isLoopReady) stirs--;
-      if (!found) loop.time += waitMs;
+      if (!found) loop.time += Math.max(waitMs, LOOK_MS);
       return found;
     },
   };
@@ -117,9 +133,18 @@ function arrival(): FakeSocket | undefined {
   return hot.arrived(socket) ? socket : undefined;
 }
 
+/** Calls `change` before the look that comes behind so many more. */
+function afterLooks(looks: number, change: () => void): void {
+  const at = waits.length + looks;
+  beforeLook = () => {
+    if (waits.length === at) change();
+  };
+}
+
 beforeEach(() => {
   loop = new Loop();
   waits = [];
+  beforeLook = () => {};
   stirs = 0;
   hot = make(true);
 });
@@ -127,13 +152,13 @@ beforeEach(() => {
 describe('a hot socket', () => {
   it('is looked at for a while, and for as long again when something has come', () => {
     const socket = arrival()!;
-    for (let turn = 0; turn < 8; turn++) loop.turn();
-    socket.holds = 1;
-    for (let turn = 0; turn < 8; turn++) loop.turn();
-    expect(socket.isHot).toBe(true);
+    afterLooks(8, () => {
+      socket.holds = 1;
+    });
     loop.untilAsleep();
     expect(socket.isHot).toBe(false);
-    expect(loop.turns).toBeLessThan(24);
+    expect(waits.length).toBeGreaterThan(16);
+    expect(waits.length).toBeLessThan(22);
   });
 
   it('has all the time after work that took longer', () => {
@@ -173,14 +198,14 @@ describe('a hot socket', () => {
   it('has one turn at a time when all others were closed', () => {
     for (let i = 0; i < 5; i++) hot.forget(arrival()!);
     expect(arrival()).toBeDefined();
+    expect(loop.deferred).toBe(1);
     loop.turn();
-    loop.turn();
-    expect(waits.length).toBe(2);
+    expect(loop.deferred).toBe(1);
   });
 
   it('is looked at again when somebody has thrown', () => {
     const socket = arrival()!;
-    socket.holds = 2;
+    socket.holds = 1;
     socket.throws = true;
     expect(() => loop.turn()).toThrow('thrown');
     socket.throws = false;
@@ -213,11 +238,15 @@ describe('a hot socket', () => {
 
 /** Again and again so many looks in a row find something, and the next one nothing. */
 function work(socket: FakeSocket, found: number): void {
-  for (let i = 0; i < 300; i++) {
-    socket.holds = found;
-    const looks = waits.length + found + 1;
-    while (waits.length < looks) loop.turn();
-  }
+  let last = 0;
+  beforeLook = () => {
+    if (socket.holds > 0) return;
+    if (last === waits.length - 1) socket.holds = found;
+    else last = waits.length;
+  };
+  while (waits.length < 300 * (found + 1)) loop.turn();
+  beforeLook = () => {};
+  socket.holds = 0;
   waits = [];
 }
 
@@ -255,12 +284,25 @@ describe('while more comes', () => {
     expect(waits.length).toBe(1);
   });
 
-  it('one at a time is looked for once a turn of the event loop', () => {
+  it('one at a time is looked for without a turn of the event loop', () => {
     const socket = arrival()!;
     work(socket, 1);
     socket.holds = 1;
+    afterLooks(5, () => {
+      socket.holds = 1;
+    });
     loop.turn();
-    expect(waits).toEqual([0]);
+    expect(socket.holds).toBe(0);
+    expect(waits.length).toBeGreaterThan(10);
+  });
+
+  it('the event loop has its turn at once when something is to be sent when there is room', () => {
+    const socket = arrival()!;
+    work(socket, 10);
+    socket.holds = 3 * LOOKS_ALONE;
+    socket.unsentBytes = 1;
+    loop.turn();
+    expect(waits.length).toBe(1);
   });
 });
 
@@ -270,6 +312,43 @@ describe('while nothing comes', () => {
     loop.untilAsleep();
     expect(waits.length).toBeGreaterThan(5);
     expect(waits.some((waitMs) => waitMs > 0)).toBe(false);
+  });
+
+  it('what the event loop has does not say that many are on their way', () => {
+    const socket = arrival()!;
+    work(socket, 1);
+    for (let request = 0; request < 100; request++) {
+      socket.holds = 1;
+      afterLooks(1, () => {
+        stirs = 3;
+      });
+      for (let turn = 0; turn < 3; turn++) loop.turn();
+    }
+    waits = [];
+    loop.untilAsleep();
+    expect(waits.length).toBeGreaterThan(5);
+    expect(waits.some((waitMs) => waitMs > 0)).toBe(false);
+  });
+
+  it('the event loop has its turn if it may have to be told of room to wait for', () => {
+    const socket = arrival()!;
+    work(socket, 1);
+    socket.holds = 1;
+    socket.unsentBytes = 1;
+    for (let turn = 1; turn < 5; turn++) {
+      loop.turn();
+      expect(waits.length).toBe(turn);
+    }
+    socket.unsentBytes = 0;
+    loop.turn();
+    expect(waits.length).toBeGreaterThan(6);
+  });
+
+  it('what is deferred has its turn', () => {
+    work(arrival()!, 1);
+    loop.defer(() => {});
+    loop.turn();
+    expect(waits.length).toBe(1);
   });
 
   it('it sleeps if many are on their way, but not before it has looked once', () => {
