@@ -38,24 +38,38 @@ const SHORT = { pairs: 3, seconds: 1, tries: 3 };
 const PERFORMANCE = fileURLToPath(new URL('../../docs/performance.md', import.meta.url));
 const NEEDED = ['fio', 'nbdkit', 'qemu-img'];
 
-const { values: options } = parseArgs({
-  options: {
-    pairs: { type: 'string', default: '5' },
-    seconds: { type: 'string', default: '3' },
-    only: { type: 'string', default: '' },
-    json: { type: 'boolean', default: false },
-    markdown: { type: 'boolean', default: false },
-    short: { type: 'boolean', default: false },
-    soak: { type: 'string' },
-    check: { type: 'boolean', default: false },
-    help: { type: 'boolean', default: false },
-  },
-});
+const options = readOptions();
 
 if (options.help) {
   process.stdout.write(USAGE);
 } else {
   process.exitCode = await bench();
+}
+
+function readOptions() {
+  try {
+    return parseArgs({
+      options: {
+        pairs: { type: 'string', default: '5' },
+        seconds: { type: 'string', default: '3' },
+        only: { type: 'string', default: '' },
+        json: { type: 'boolean', default: false },
+        markdown: { type: 'boolean', default: false },
+        short: { type: 'boolean', default: false },
+        soak: { type: 'string' },
+        check: { type: 'boolean', default: false },
+        help: { type: 'boolean', default: false },
+      },
+    }).values;
+  } catch (error) {
+    return refuse((error as Error).message);
+  }
+}
+
+/** Wrong options are told without a stack. */
+function refuse(why: string): never {
+  say(`${why}\n${USAGE}`);
+  process.exit(2);
 }
 
 async function bench(): Promise<number> {
@@ -108,7 +122,7 @@ async function benchShortly(workloads: readonly Workload[]): Promise<number> {
 }
 
 async function benchMemory(scope: Scope, minutes: number): Promise<number> {
-  if (!(minutes > 0)) throw new Error(`--soak ${options.soak}: expected a number of minutes`);
+  if (!(minutes > 0)) refuse(`--soak ${options.soak}: expected a number of minutes`);
   const found = await soak(scope, ourselves(), new Images(scope), minutes, (seconds, mebibytes) =>
     say(`${seconds.toFixed(0)} s: ${mebibytes.toFixed(1)} MiB`),
   );
@@ -127,10 +141,19 @@ function print(rows: readonly Row[]): void {
 function count(name: 'pairs' | 'seconds'): number {
   const value = Number(options[name]);
   if (Number.isInteger(value) && value > 0) return value;
-  throw new Error(`--${name} ${options[name]}: expected a whole number from 1 on`);
+  return refuse(`--${name} ${options[name]}: expected a whole number from 1 on`);
+}
+
+function onlyThese(): RegExp {
+  try {
+    return new RegExp(options.only);
+  } catch (error) {
+    return refuse(`--only ${options.only}: ${(error as Error).message}`);
+  }
 }
 
 async function chosenWorkloads(scope: Scope): Promise<Workload[]> {
+  const only = onlyThese();
   const others = new Map<string, string>();
   for (const name of ['nbdkit', 'nbdcopy'].filter(hasTool)) others.set(name, await versionOf(name));
   const qsd = await newestQsd();
@@ -143,9 +166,10 @@ async function chosenWorkloads(scope: Scope): Promise<Workload[]> {
     seconds: options.short ? SHORT.seconds : count('seconds'),
   };
   const all = options.short ? shortWorkloads(setting) : allWorkloads(setting);
-  const chosen = all.filter(({ name }) => new RegExp(options.only).test(name));
-  if (chosen.length === 0) throw new Error(`--only ${options.only}: no workload has such a name`);
-  return chosen;
+  const chosen = all.filter(({ name }) => only.test(name));
+  if (chosen.length > 0) return chosen;
+  const names = all.map(({ name }) => `  ${name}`).join('\n');
+  return refuse(`--only ${options.only}: no workload has such a name; there are\n${names}`);
 }
 
 /**
