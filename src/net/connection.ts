@@ -44,7 +44,7 @@ export class Connection implements HotSocket {
   #pendingRead: PendingRead | undefined;
   #sink: ByteSink | undefined;
   readonly #openDescriptor: number;
-  /** The event loop's epoll set has the socket. */
+  /** The event loop's epoll set may have the socket still from before it was hot. */
   #isWatched = true;
   #isPaused = false;
   #peerEnded = false;
@@ -199,11 +199,16 @@ export class Connection implements HotSocket {
       return false;
     }
     const given = this.#give(data);
-    if (given === 0) return this.#socket.write(data, onWritten);
-    if (given < data.length) return this.#socket.write(data.subarray(given), onWritten);
-    if (onWritten !== undefined) process.nextTick(onWritten);
-    return true;
+    if (given > 0 && given === data.length) {
+      if (onWritten !== undefined) process.nextTick(onWritten);
+      return true;
+    }
+    this.#waitForRoom();
+    return this.#socket.write(given === 0 ? data : data.subarray(given), onWritten);
   }
+
+  /** The event loop does, from its next turn on. */
+  readonly #waitForRoom = () => this.#hotSockets?.loopIsDue();
 
   /** Past the socket's stream, which takes several times as long; what fits. */
   #give(data: Buffer): number {
@@ -238,7 +243,7 @@ export class Connection implements HotSocket {
       });
       return false;
     }
-    const file = new FileSend(this.#socket, head, bytes, () => {
+    const file = new FileSend(this.#socket, head, bytes, this.#waitForRoom, () => {
       const behind = this.#behindFile!;
       this.#behindFile = undefined;
       // Later, as `write` does it: what waits goes first.

@@ -15,13 +15,22 @@ export class FileSend {
   /** What the system has not taken of the bytes in front of the file's. */
   #head: Buffer;
   readonly #bytes: FileBytes;
+  readonly #onFull: () => void;
   readonly #onSent: () => void;
   #sentBytes = 0;
 
-  constructor(socket: Socket, head: Buffer, bytes: FileBytes, onSent: () => void) {
+  /** `onFull`: the socket has no room for now. `onSent`: see `send`. */
+  constructor(
+    socket: Socket,
+    head: Buffer,
+    bytes: FileBytes,
+    onFull: () => void,
+    onSent: () => void,
+  ) {
     this.#socket = socket;
     this.#head = head;
     this.#bytes = bytes;
+    this.#onFull = onFull;
     this.#onSent = onSent;
   }
 
@@ -70,5 +79,6 @@ export class FileSend {
     if (head.length > 0) this.#socket.write(head);
     this.#socket.write(copy, this.#goOn);
     this.#socket.uncork();
+    this.#onFull();
   }
 }

@@ -15,8 +15,9 @@ import { Slab } from './slab.ts';
  * are looked at by system calls of our own, and not read by the event loop: its way from a socket
  * to us, and back, takes longer than a small request does in all other respects. As long as
  * something comes of them they are looked at again at once, for a moment, as a turn of the event
- * loop costs as much as a request. Everything else is served as ever, since the loop turns: often
- * enough for timers, and at once when it has something, or is to wait for something new.
+ * loop costs as much as a request. Everything else is served as ever, since the loop turns: at once
+ * when it has something or hot sockets need it, and often enough for timers, new connections and
+ * what else it has to begin.
  *
  * When a look finds nothing, what is best depends on how many requests are on their way:
  *
@@ -33,8 +34,6 @@ import { Slab } from './slab.ts';
 export interface HotSocket {
   /** Below zero while nothing is to be read. */
   readonly descriptor: number;
-  /** What was written to it and has to wait for room. */
-  readonly unsentBytes: number;
   /** Takes what has arrived; returns whether anything has. */
   look(): boolean;
   /** The event loop reads it again. */
@@ -67,7 +66,7 @@ export class HotSockets {
    */
   #stirred = false;
   #earlyPart = 0;
-  /** The latest look found something for the event loop, or gave it a socket back. */
+  /** Since its latest turn there is something for the event loop, or something new to wait for. */
   #isLoopDue = false;
   /** The event loop has no turn before the next look. */
   #isAlone = false;
@@ -102,6 +101,11 @@ export class HotSockets {
   cool(socket: HotSocket): void {
     this.forget(socket);
     socket.cool();
+    this.loopIsDue();
+  }
+
+  /** The event loop is to wait for something new, of which it tells the system in its next turn. */
+  loopIsDue(): void {
     this.#isLoopDue = true;
   }
 
@@ -115,48 +119,63 @@ export class HotSockets {
     if (this.#worked) this.#quietSince = now;
     const staysAwake = this.#mayStayAwake && !this.#manyOnTheirWay;
     const quietUntil = this.#quietSince + (staysAwake ? HOT_AWAKE_MS : HOT_ASLEEP_MS);
+    const aloneUntil = this.#aloneSince + HOT_ALONE_MS;
     if (now >= quietUntil || this.#sockets.length === 0) {
       this.#end();
       return;
     }
     try {
-      this.#stirred = staysAwake ? this.#waitAwake(quietUntil) : this.#waitAsleep();
-      this.#isLoopDue = this.#stirred && this.calls.isLoopReady();
+      this.#stirred = staysAwake
+        ? this.#waitAwake(Math.min(quietUntil, aloneUntil))
+        : this.#waitAsleep();
+      if (this.#stirred && this.calls.isLoopReady()) this.loopIsDue();
       this.#worked = this.#stirred && this.#lookAtReady();
       if (this.#worked) this.#followed = true;
     } finally {
       // That somebody throws is no reason to leave sockets unread.
-      this.#turnAgain(now - this.#aloneSince);
+      this.#turnAgain();
     }
   };
 
-  #turnAgain(aloneMs: number): void {
-    const more = this.#worked && !this.#isLoopDue && !this.#hasUnsent();
-    this.#isAlone = more && aloneMs < HOT_ALONE_MS;
+  #turnAgain(): void {
+    const aloneMs = this.#clock.now() - this.#aloneSince;
+    this.#isAlone = this.#worked && !this.#isLoopDue && aloneMs < HOT_ALONE_MS;
+    this.#isLoopDue = false;
     if (this.#isAlone) this.#clock.settle(this.#turn);
     else this.#clock.defer(this.#turn);
   }
 
-  /** Looks until something has come; returns whether it has, by so many ms of the clock. */
+  /** What has still to happen before it makes sense to wait. */
+  get #othersAreDue(): boolean {
+    return this.#isLoopDue || this.#clock.hasDeferred();
+  }
+
+  /**
+   * Looks until something has come, but not longer than up to `until` in milliseconds of the clock,
+   * and only once if others are due. Returns whether something has come.
+   */
   #waitAwake(until: number): boolean {
-    const isLoopFirst = this.#clock.hasDeferred() || this.#hasUnsent();
+    const once = this.#othersAreDue;
     let ready = this.#hasCome();
-    while (!ready && !isLoopFirst && this.#clock.now() < until) {
+    while (!ready && !once && this.#clock.now() < until) {
       ready = this.calls.wait(this.#sockets, 0);
     }
     return ready;
   }
 
-  /** Returns whether something has come meanwhile; does not sleep right behind some work. */
+  /**
+   * Sleeps until something has come, or only looks: right behind some work, or if others are due.
+   * Returns whether something has come.
+   */
   #waitAsleep(): boolean {
-    if (this.#worked || this.#stirred || this.#clock.hasDeferred()) return this.#hasCome();
+    if (this.#worked || this.#stirred || this.#othersAreDue) return this.#hasCome();
     const start = this.#clock.now();
     const ready = this.calls.wait(this.#sockets, HOT_ASLEEP_MS);
     this.#clock.slept(this.#clock.now() - start);
     return ready;
   }
 
-  /** One look, by which it is told how many are on their way if it comes right behind some work. */
+  /** One look. Right behind some work it tells how many requests are on their way. */
   #hasCome(): boolean {
     const ready = this.calls.wait(this.#sockets, 0);
     if (this.#worked) {
@@ -164,11 +183,6 @@ export class HotSockets {
       this.#earlyPart += (Number(found) - this.#earlyPart) / EARLY_LOOKS;
     }
     return ready;
-  }
-
-  /** Then the event loop waits for room, which it may have to tell the system in a turn. */
-  #hasUnsent(): boolean {
-    return this.#sockets.some(({ unsentBytes }) => unsentBytes > 0);
   }
 
   /** Returns whether bytes came of any of them. */

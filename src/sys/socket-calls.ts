@@ -50,7 +50,7 @@ export function socketCalls(libc: LibraryHandle): SocketCalls {
     isReady,
     isLoopReady: () => isReady(lastIndex),
 
-    // That it is not in the set is as well: libuv adds what it waits for in either case.
+    // It may not be in the set, so errors say nothing.
     unwatch: (socket) => void epollCtl(eventLoop, EPOLL_CTL_DEL, socket, null),
   };
 }

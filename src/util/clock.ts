@@ -23,7 +23,10 @@ export interface Clock {
   after(delayMs: number, callback: () => void): Timer;
   /** Runs `callback` when the I/O that is ready now has been served. */
   defer(callback: () => void): Timer;
-  /** Whether a deferred callback has still to run, or runs together with whoever asks. */
+  /**
+   * Whether a callback that was deferred, or waits for effects, has still to run, or a deferred one
+   * runs together with whoever asks: then its effects are still to come.
+   */
   hasDeferred(): boolean;
   /**
    * For whoever has served I/O in place of the event loop: runs `callback` when that has had its
@@ -50,14 +53,12 @@ export const systemClock: Clock = {
     return { cancel: () => clearTimeout(timer) };
   },
   defer: (callback) => new Deferred(callback),
-  hasDeferred: () => Deferred.count > 0 || Deferred.begun > 1,
+  hasDeferred: () => Deferred.count + Deferred.settling > 0 || Deferred.begun > 1,
   settle(callback) {
+    Deferred.settling++;
     const tick = () => {
-      try {
-        Deferred.runAll();
-      } finally {
-        callback();
-      }
+      Deferred.settling--;
+      Deferred.runAll(callback);
     };
     // Node goes on with ticks when no reaction is left; those of reactions come before the second.
     queueMicrotask(() => process.nextTick(() => process.nextTick(tick)));
@@ -67,6 +68,8 @@ export const systemClock: Clock = {
 class Deferred implements Timer {
   /** How many have still to run. */
   static count = 0;
+  /** How many wait for effects to run then. */
+  static settling = 0;
   /** How many of those that run together have begun: what they asked for comes behind them all. */
   static begun = 0;
   /** In the order in which they came; cancelled ones are among them. */
@@ -85,19 +88,24 @@ class Deferred implements Timer {
     this.#take();
   }
 
-  /** Those that are there now; what they defer has its turn later. */
-  static runAll(): void {
+  /** Those that are there now, and `last`; what they defer has its turn later. */
+  static runAll(last: () => void = () => {}): void {
     const due = Deferred.#queue;
     Deferred.#queue = [];
     let next = 0;
     try {
       while (next < due.length) due[next++]!.#run();
     } finally {
-      Deferred.begun = 0;
       // One has thrown: that is no reason to forget the others.
       if (next < due.length) {
         Deferred.#queue.unshift(...due.slice(next));
         Deferred.#runSoon();
+      }
+      try {
+        Deferred.begun++;
+        last();
+      } finally {
+        Deferred.begun = 0;
       }
     }
   }

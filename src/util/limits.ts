@@ -68,10 +68,7 @@ export const HOT_ASLEEP_MS = 1;
 export const HOT_SOCKETS_MAX = 16;
 /** Arrivals in a row that make no socket hot when nothing has followed earlier ones. */
 export const HOT_MISSES_MAX = 63;
-/**
- * How long hot sockets are looked at, as long as each look finds something, before the event loop
- * has its turn: as long may a timer be late.
- */
+/** How long hot sockets are looked at before the event loop has its turn, for its timers too. */
 export const HOT_ALONE_MS = 1;
 /** Reads in a row from one socket, as long as each fills its buffer. libuv has the same number. */
 export const HOT_READS_MAX = 32;

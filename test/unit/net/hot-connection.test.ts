@@ -339,6 +339,35 @@ describe('a connection whose socket is hot now and then', () => {
 });
 
 describe('what it writes', () => {
+  it('is told to the event loop when it has to wait for room', async () => {
+    const loopIsDue = vi.spyOn(hotSockets, 'loopIsDue');
+    connection.write(Buffer.from('fits'));
+    expect(loopIsDue).not.toHaveBeenCalled();
+    connection.write(Buffer.alloc(8 * MiB));
+    expect(loopIsDue).toHaveBeenCalledTimes(1);
+  });
+
+  it('is told to the event loop when it comes from a file', async () => {
+    const loopIsDue = vi.spyOn(hotSockets, 'loopIsDue');
+    let isSent = false;
+    const bytes = {
+      length: 3 * 65536,
+      failure: undefined,
+      // As if the socket were always full.
+      sendTo: () => 0,
+      read: (start: number, buffer: Buffer) => void streamBytes(start, buffer.length).copy(buffer),
+    };
+    const head = Buffer.from('head');
+    connection.writeFile(head, bytes, () => {
+      isSent = true;
+    });
+    expect(loopIsDue).toHaveBeenCalledTimes(1);
+    peer.resume();
+    await until(() => isSent);
+    expect(loopIsDue.mock.calls.length).toBeGreaterThan(2);
+    expect(connection.bytesSent).toBe(head.length + bytes.length);
+  });
+
   it('goes past the stream as far as it fits, in order, and is told of later', async () => {
     let told = 0;
     let sent = 0;

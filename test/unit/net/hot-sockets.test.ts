@@ -75,16 +75,17 @@ class Loop implements Pick<Clock, 'now' | 'defer' | 'hasDeferred' | 'settle' | '
 
 class FakeSocket implements HotSocket {
   descriptor = 7;
-  unsentBytes = 0;
   /** Looks that find something. */
   holds = 0;
   isEnded = false;
   throws = false;
   looks = 0;
+  lookMs = 0;
   isHot = true;
 
   look(): boolean {
     this.looks++;
+    loop.time += this.lookMs;
     if (this.throws) throw new Error('thrown');
     if (this.holds === 0) return false;
     this.holds--;
@@ -296,11 +297,38 @@ describe('while more comes', () => {
     expect(waits.length).toBeGreaterThan(10);
   });
 
-  it('the event loop has its turn at once when something is to be sent when there is room', () => {
+  it('the event loop has its turn at once when it is to wait for something new', () => {
     const socket = arrival()!;
     work(socket, 10);
-    socket.holds = 3 * LOOKS_ALONE;
-    socket.unsentBytes = 1;
+    for (let turn = 0; turn < 3; turn++) {
+      socket.holds = 3 * LOOKS_ALONE;
+      hot.loopIsDue();
+      waits = [];
+      loop.turn();
+      expect(waits.length).toBe(1);
+    }
+    loop.turn();
+    expect(waits.length).toBeGreaterThan(4);
+  });
+
+  it('the event loop has its turn though requests come one at a time', () => {
+    const socket = arrival()!;
+    work(socket, 1);
+    beforeLook = () => {
+      // Every other look finds something.
+      socket.holds = waits.length % 2;
+    };
+    const start = loop.time;
+    loop.turn();
+    expect(waits.length).toBeGreaterThan(LOOKS_ALONE);
+    expect(loop.time - start).toBeLessThan(1.5 * HOT_ALONE_MS);
+  });
+
+  it.each([1, 10])('what takes long counts, if %i come at a time', (found) => {
+    const socket = arrival()!;
+    work(socket, found);
+    socket.holds = 10;
+    socket.lookMs = HOT_ALONE_MS;
     loop.turn();
     expect(waits.length).toBe(1);
   });
@@ -330,16 +358,15 @@ describe('while nothing comes', () => {
     expect(waits.some((waitMs) => waitMs > 0)).toBe(false);
   });
 
-  it('the event loop has its turn if it may have to be told of room to wait for', () => {
+  it('the event loop has its turn if it is to wait for something new', () => {
     const socket = arrival()!;
     work(socket, 1);
     socket.holds = 1;
-    socket.unsentBytes = 1;
     for (let turn = 1; turn < 5; turn++) {
+      hot.loopIsDue();
       loop.turn();
       expect(waits.length).toBe(turn);
     }
-    socket.unsentBytes = 0;
     loop.turn();
     expect(waits.length).toBeGreaterThan(6);
   });
@@ -374,6 +401,13 @@ describe('while nothing comes', () => {
     loop.defer(again);
     loop.untilAsleep();
     expect(waits).toEqual([0, 0, 0, 0, 0, HOT_ASLEEP_MS]);
+  });
+
+  it('it does not sleep before the event loop waits for something new', () => {
+    work(arrival()!, 10);
+    hot.loopIsDue();
+    loop.untilAsleep();
+    expect(waits).toEqual([0, HOT_ASLEEP_MS]);
   });
 
   it('it does not sleep when the event loop has just had something', () => {

@@ -9,6 +9,9 @@ async function idleDuring(work: () => void | Promise<void>): Promise<number> {
   return systemClock.idleMs() - before;
 }
 
+/** Behind what was deferred by now. */
+const nextTurn = () => new Promise((resolve) => setImmediate(resolve));
+
 describe('system clock', () => {
   it('never goes back', () => {
     const times = Array.from({ length: 1000 }, () => systemClock.now());
@@ -76,13 +79,40 @@ describe('system clock', () => {
   it('counts what runs together as deferred until all of it has run', async () => {
     const seen: boolean[] = [];
     for (let i = 0; i < 2; i++) systemClock.defer(() => seen.push(systemClock.hasDeferred()));
-    await sleep(systemClock, 1);
+    await nextTurn();
     expect(seen).toEqual([true, true]);
     expect(systemClock.hasDeferred()).toBe(false);
   });
 });
 
 describe('what was done in place of the event loop', () => {
+  it('counts as deferred while others of its kind run', async () => {
+    const seen: boolean[] = [];
+    const look = () => seen.push(systemClock.hasDeferred());
+    await new Promise<void>((resolve) => {
+      systemClock.settle(look);
+      systemClock.settle(() => {
+        look();
+        resolve();
+      });
+      expect(systemClock.hasDeferred()).toBe(true);
+    });
+    expect(seen).toEqual([true, false]);
+  });
+
+  it('has more effects to come when something deferred has run just before', async () => {
+    const seen: boolean[] = [];
+    await new Promise<void>((resolve) => {
+      systemClock.settle(() => {
+        seen.push(systemClock.hasDeferred());
+        resolve();
+      });
+      systemClock.defer(() => {});
+    });
+    expect(seen).toEqual([true]);
+    expect(systemClock.hasDeferred()).toBe(false);
+  });
+
   it('has had its effects before anything else is done', async () => {
     const log: string[] = [];
     const effects = () => {
@@ -108,7 +138,7 @@ describe('what was done in place of the event loop', () => {
       });
     });
     expect(log).toEqual(['reaction', 'its tick', 'deferred', 'settled', 'event loop']);
-    await sleep(systemClock, 1);
+    await nextTurn();
     expect(log.slice(5)).toEqual(['deferred by that']);
     expect(systemClock.hasDeferred()).toBe(false);
   });
@@ -139,14 +169,14 @@ describe('when something deferred throws', () => {
 
   it('the others have their turn', async () => {
     expect(await uncaught()).toMatchObject({ message: 'thrown' });
-    await sleep(systemClock, 1);
+    await nextTurn();
     expect(log).toEqual(['first', 'last']);
   });
 
   it('whoever stands in for the event loop goes on', async () => {
     systemClock.settle(() => log.push('settled'));
     expect(await uncaught()).toMatchObject({ message: 'thrown' });
-    await sleep(systemClock, 1);
+    await nextTurn();
     expect(log).toEqual(['first', 'settled', 'last']);
   });
 });
