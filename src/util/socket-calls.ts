@@ -19,9 +19,9 @@ export interface SocketCalls {
   /** Whether it found something for the event loop. */
   isLoopReady(): boolean;
   /**
-   * The event loop is told no more of the socket. Only while it waits for nothing of it, neither for
-   * bytes nor for room: then libuv will add it to its set when it does again; else it would find out
-   * that what it believes to be in the set is not, and abort.
+   * The event loop is told no more of the socket. Only while it waits for nothing of it, neither
+   * for bytes nor for room: then libuv will add it to its set when it does again; else it would
+   * find out that what it believes to be in the set is not, and abort.
    */
   unwatch(socket: number): void;
 }
