@@ -315,13 +315,24 @@ describe('while more comes', () => {
     const socket = arrival()!;
     work(socket, 1);
     beforeLook = () => {
-      // Every other look finds something.
-      socket.holds = waits.length % 2;
+      // Every other look finds something, but not for ever.
+      socket.holds = waits.length < 100 ? waits.length % 2 : 0;
     };
     const start = loop.time;
     loop.turn();
     expect(waits.length).toBeGreaterThan(LOOKS_ALONE);
     expect(loop.time - start).toBeLessThan(1.5 * HOT_ALONE_MS);
+  });
+
+  it('looks that find nothing count against the time in which the event loop has no turn', () => {
+    const socket = arrival()!;
+    work(socket, 1);
+    socket.holds = 1;
+    // Two looks are left of the time when it has had its effects.
+    socket.lookMs = HOT_ALONE_MS - HOT_ALONE_MS / LOOKS_ALONE - 2 * LOOK_MS;
+    loop.turn();
+    expect(waits.length).toBeGreaterThan(1);
+    expect(waits.length).toBeLessThan(6);
   });
 
   it.each([1, 10])('what takes long counts, if %i come at a time', (found) => {
