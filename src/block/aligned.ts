@@ -1,4 +1,5 @@
 import { BlockError } from '../util/errors.ts';
+import { watch } from '../util/pending.ts';
 import { type Completion, WRITE_FUA, ZERO_NO_FALLBACK } from './node.ts';
 import { type RangeHold, RangeLock } from './range-lock.ts';
 
@@ -165,10 +166,9 @@ function runAndRelease(hold: RangeHold, request: () => Completion): Completion {
     hold.release();
     throw error;
   }
-  const release = () => hold.release();
-  if (done === undefined) release();
-  // Before anybody who is told by the promise: reactions run in the order of their coming.
-  else void done.then(release, release);
+  if (done === undefined) hold.release();
+  // Before anybody else is told.
+  else watch(done, hold);
   return done;
 }
 

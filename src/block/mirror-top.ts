@@ -6,6 +6,8 @@ import { ByteBudget } from '../util/byte-budget.ts';
 import { asBlockError, BlockError } from '../util/errors.ts';
 import type { FileBytes } from '../util/file-bytes.ts';
 import { UNIT_BUFFERS_BYTES_MAX } from '../util/limits.ts';
+import { keepsData, watch } from '../util/pending.ts';
+import { type ActiveRequest, ActiveWrite, type Side } from './active-write.ts';
 import { copyRange, SourceUnread } from './copy-range.ts';
 import { FilterNode } from './filter-node.ts';
 import type { NodeUse } from './graph.ts';
@@ -46,21 +48,6 @@ export interface MirrorListener {
   onActiveEnd(bytes: number, copiedBytes: number): void;
   /** A synchronous request to the target has failed; its range is marked by now. */
   onActiveError(error: BlockError): void;
-}
-
-/** One side of a write-like request: what to do on a node, for the range or a part of it. */
-type Side = (node: BlockNode, range: DiskRange) => Completion;
-
-/** A client's request that goes to both sides. */
-interface ActiveWrite {
-  readonly range: DiskRange;
-  /** The range and what is around it in its units. */
-  readonly whole: DiskRange;
-  readonly unitBytes: number;
-  readonly onSource: Side;
-  /** Begins together with `onSource`; undefined: what the source reads as, after it. */
-  readonly onTarget: Side | undefined;
-  readonly flags: number;
 }
 
 export class MirrorTop extends FilterNode {
@@ -300,7 +287,7 @@ export class MirrorTop extends FilterNode {
     this.#activeWrites++;
     const unitBytes = this.writeUnitBytes;
     const whole = wholeUnits(range, unitBytes, this.size);
-    const write = {
+    const request = {
       range,
       whole,
       unitBytes,
@@ -309,63 +296,97 @@ export class MirrorTop extends FilterNode {
       onTarget: whole === range ? onTarget : undefined,
       flags,
     };
+    const write = new ActiveWrite(request, this.#onActiveEnd);
     const hold = this.lock.lock(whole.offset, whole.length);
-    if (hold instanceof Promise) return hold.then((granted) => this.#whileHeld(granted, write));
-    return this.#whileHeld(hold, write);
+    if (hold instanceof Promise) {
+      void hold.then((granted) => {
+        if (this.#begin(write, granted)) write.tell();
+      });
+      return write;
+    }
+    if (!this.#begin(write, hold)) return write;
+    if (write.sourceFailure !== undefined) throw write.sourceFailure;
   }
 
-  async #whileHeld(hold: RangeHold, write: ActiveWrite): Promise<void> {
-    const { range, whole, onSource } = write;
+  /** Returns whether it has ended at once. */
+  #begin(write: ActiveWrite, hold: RangeHold): boolean {
+    write.hold = hold;
     // The mode may have changed while this write waited for its range.
-    const copies = this.copiesSynchronously;
-    const wanted = copies ? this.#activeRange(whole) : undefined;
-    if (wanted !== undefined) {
-      this.#listener.onActiveBegin(wanted.length);
-      // Before and after: a server that is lost in between may take with it what it answered.
-      this.unflushed.add(wanted.offset, wanted.length);
-    }
-    let toTarget: Promise<void> | undefined;
+    write.copies = this.copiesSynchronously;
+    const { whole, onTarget } = write.request;
+    const wanted = write.copies ? this.#activeRange(whole) : undefined;
+    write.wanted = wanted;
     // The target's first: a remote server works on it while this thread writes to the source.
-    if (wanted !== undefined && write.onTarget !== undefined) {
-      toTarget = begin(write.onTarget, this.#target.node, wanted) ?? undefined;
+    const toTarget = wanted && this.#beginTarget(write, wanted);
+    const toSource = this.#beginSource(write);
+    if (wanted !== undefined && onTarget === undefined && write.sourceFailure === undefined) {
+      const copied = Promise.resolve(toSource).then(() => this.#likeSource(wanted, write.request));
+      write.beginSide();
+      watch(copied, write);
     }
-    const toSource = begin(onSource, this.#source.node, range);
-    if (wanted !== undefined && write.onTarget === undefined) {
-      toTarget = Promise.resolve(toSource).then(() => this.#likeSource(wanted, write));
-    }
-    // Nobody waits for the target before the source has ended; what became of it is seen then.
-    if (toSource !== undefined) toTarget?.catch(() => {});
-    let sourceError: unknown;
-    let targetError: unknown;
+    write.keepsData =
+      (toTarget !== undefined && keepsData(toTarget)) ||
+      (toSource !== undefined && keepsData(toSource));
+    return write.endSide();
+  }
+
+  #beginTarget(write: ActiveWrite, wanted: DiskRange): Completion {
+    this.#listener.onActiveBegin(wanted.length);
+    // Before and after: a server that is lost in between may take with it what it answered.
+    this.unflushed.add(wanted.offset, wanted.length);
+    let done: Completion;
     try {
-      if (toSource !== undefined) await toSource;
+      done = write.request.onTarget?.(this.#target.node, wanted);
     } catch (error) {
-      sourceError = error;
+      write.targetFailure = error;
+      return;
     }
+    if (done === undefined) return;
+    write.beginSide();
+    watch(done, write);
+    return done;
+  }
+
+  #beginSource(write: ActiveWrite): Completion {
+    let done: Completion;
     try {
-      if (toTarget !== undefined) await toTarget;
+      done = write.request.onSource(this.#source.node, write.request.range);
     } catch (error) {
-      targetError = error;
+      write.sourceFailure = error;
+      return;
     }
-    const failed = sourceError !== undefined || targetError !== undefined;
+    if (done === undefined) return;
+    write.beginSide();
+    watch(done, {
+      onEnd: (failure) => {
+        write.sourceFailure = failure;
+        if (write.endSide()) write.tell();
+      },
+    });
+    return done;
+  }
+
+  readonly #onActiveEnd = (write: ActiveWrite) => {
+    const { wanted, copies, sourceFailure, targetFailure } = write;
+    const { range, whole } = write.request;
+    const failed = sourceFailure !== undefined || targetFailure !== undefined;
     // Marked before the range is let go and before anyone is told.
     if (!copies) this.#mark(range);
     else if (failed) this.#mark(whole);
     const copiedBytes = wanted === undefined || failed ? 0 : wanted.length;
     if (wanted !== undefined) this.unflushed.add(wanted.offset, wanted.length);
-    if (sourceError === undefined && targetError !== undefined) {
+    if (sourceFailure === undefined && targetFailure !== undefined) {
       // What cannot be read of the source is marked: the copy that follows tells of it.
-      if (!(targetError instanceof SourceUnread)) this.#targetFailed(targetError, range);
+      if (!(targetFailure instanceof SourceUnread)) this.#targetFailed(targetFailure, range);
     }
-    hold.release();
+    write.hold.release();
     this.#activeWrites--;
     this.#listener.onActiveEnd(wanted?.length ?? 0, copiedBytes);
     this.#tellIdle();
-    if (sourceError !== undefined) throw sourceError;
-  }
+  };
 
-  #likeSource(range: DiskRange, write: ActiveWrite): Promise<void> {
-    const { unitBytes, flags } = write;
+  #likeSource(range: DiskRange, request: ActiveRequest): Promise<void> {
+    const { unitBytes, flags } = request;
     const assertWanted = () => {
       if (this.#cancelled) throw new BlockError('ECANCELED', 'The mirror was cancelled');
     };
@@ -410,14 +431,5 @@ export class MirrorTop extends FilterNode {
   #targetFailed(error: unknown, range: DiskRange): void {
     const what = `Cannot write ${range.length} bytes at ${range.offset} to the mirror's target`;
     this.#listener.onActiveError(asBlockError(error, what));
-  }
-}
-
-/** Starts a request; a failure at once becomes a rejection, so that both sides fail alike. */
-function begin(side: Side, node: BlockNode, range: DiskRange): Completion {
-  try {
-    return side(node, range);
-  } catch (error) {
-    return Promise.reject(error);
   }
 }

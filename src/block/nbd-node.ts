@@ -142,8 +142,8 @@ export class NbdNode extends BlockNode {
 
   override get features(): BlockFeatures {
     return {
-      discard: this.#can.trim,
-      fastZero: this.#can.fastZero,
+      discard: this.#can().trim,
+      fastZero: this.#can().fastZero,
       freeStatus: false,
     };
   }
@@ -158,7 +158,7 @@ export class NbdNode extends BlockNode {
   }
 
   override setReadOnly(readOnly: boolean): void {
-    if (!readOnly && this.#can.readOnly) {
+    if (!readOnly && this.#can().readOnly) {
       throw new RefusedError("Can't reopen read-only NBD mount as read/write");
     }
     this.readOnly = readOnly;
@@ -186,7 +186,9 @@ export class NbdNode extends BlockNode {
   override takesFile(offset: number, length: number): boolean {
     const { requestAlignment } = this.limits;
     return (
-      offset % requestAlignment === 0 && length % requestAlignment === 0 && length <= this.#bytesMax
+      offset % requestAlignment === 0 &&
+      length % requestAlignment === 0 &&
+      length <= this.#bytesMax()
     );
   }
 
@@ -209,15 +211,15 @@ export class NbdNode extends BlockNode {
   }
 
   protected override doDiscard(offset: number, length: number, flags: number): Completion {
-    if (this.#can.trim) return this.#blocks.discard(offset, length, flags);
+    if (this.#can().trim) return this.#blocks.discard(offset, length, flags);
   }
 
   protected override doFlush(): Completion {
-    if (this.#can.flush) return this.#send((client) => client.flush());
+    if (this.#can().flush) return this.#send((client) => client.flush());
   }
 
   protected override doPrefetch(offset: number, length: number): Completion {
-    if (length === 0 || !this.#can.cache) return;
+    if (length === 0 || !this.#can().cache) return;
     const { start, end } = this.#blocksOf(offset, length);
     return this.#inEffects(start, end - start, (at, bytes) =>
       this.#send((client) => client.cache(at, bytes)),
@@ -262,14 +264,14 @@ export class NbdNode extends BlockNode {
   }
 
   #readBlocks(offset: number, buffer: Buffer): Promise<void> {
-    if (buffer.length > this.#bytesMax) {
+    if (buffer.length > this.#bytesMax()) {
       return this.#inTransfers(offset, buffer, (at, part) => this.#readBlocks(at, part));
     }
     return this.#send((client) => client.read(offset, buffer));
   }
 
   #writeBlocks(offset: number, data: Buffer, fua: boolean): Promise<void> {
-    if (data.length > this.#bytesMax) {
+    if (data.length > this.#bytesMax()) {
       return this.#inTransfers(offset, data, (at, part) => this.#writeBlocks(at, part, fua));
     }
     return this.#send((client) => client.write(offset, data, fua));
@@ -277,11 +279,11 @@ export class NbdNode extends BlockNode {
 
   #zeroBlocks(offset: number, length: number, flags: number, fua: boolean): Promise<void> {
     const fast = (flags & ZERO_NO_FALLBACK) !== 0;
-    if (fast && !this.#can.fastZero) {
+    if (fast && !this.#can().fastZero) {
       const what = `Cannot zero ${length} bytes at ${offset} on node "${this.name}"`;
       throw new BlockError('ENOTSUP', `${what}: the server cannot do it faster than by writing`);
     }
-    if (!this.#can.writeZeroes) return this.#writeZeros(offset, length, fua);
+    if (!this.#can().writeZeroes) return this.#writeZeros(offset, length, fua);
     const options = { fua, fast, noHole: (flags & ZERO_MAY_UNMAP) === 0 };
     return this.#inEffects(offset, length, (at, bytes) =>
       this.#send((client) => client.writeZeroes(at, bytes, options)),
@@ -298,7 +300,7 @@ export class NbdNode extends BlockNode {
   /** With WRITE_FUA: by the flag on the wire if the server has it, else by a flush afterwards. */
   #durably(flags: number, request: (fua: boolean) => Promise<void>): Promise<void> {
     if ((flags & WRITE_FUA) === 0) return request(false);
-    if (this.#can.fua) return request(true);
+    if (this.#can().fua) return request(true);
     return request(false).then(() => this.doFlush());
   }
 
@@ -309,7 +311,7 @@ export class NbdNode extends BlockNode {
     send: (at: number, part: Buffer) => Promise<void>,
   ): Promise<void> {
     const work: Promise<void>[] = [];
-    for (const { offset: at, length } of pieces(0, buffer.length, this.#bytesMax)) {
+    for (const { offset: at, length } of pieces(0, buffer.length, this.#bytesMax())) {
       work.push(send(offset + at, buffer.subarray(at, at + length)));
     }
     return allEnded(work);
@@ -331,8 +333,8 @@ export class NbdNode extends BlockNode {
         await send(at, bytes);
         at += bytes;
       } catch (error) {
-        if (!isTooLong(error) || bytes <= this.#bytesMax) throw error;
-        this.#effectBytesMax = this.#bytesMax;
+        if (!isTooLong(error) || bytes <= this.#bytesMax()) throw error;
+        this.#effectBytesMax = this.#bytesMax();
       }
     }
   }
@@ -360,11 +362,11 @@ export class NbdNode extends BlockNode {
   }
 
   /** The longest payload that the server takes. */
-  get #bytesMax(): number {
+  #bytesMax(): number {
     return transferBytesMax(this.#link.info, this.limits.requestAlignment);
   }
 
-  get #can(): Abilities {
+  #can(): Abilities {
     return this.#link.info.abilities;
   }
 

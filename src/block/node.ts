@@ -4,7 +4,8 @@ import { type Arrived, type Received, touchedBytes } from '../util/arrived.ts';
 import { assert } from '../util/assert.ts';
 import { asBlockError, BlockError, RefusedError } from '../util/errors.ts';
 import type { FileBytes } from '../util/file-bytes.ts';
-import { InFlight } from '../util/in-flight.ts';
+import { type Generation, InFlight } from '../util/in-flight.ts';
+import { type Watcher, watch } from '../util/pending.ts';
 import { ArrivingWrites } from './arriving-writes.ts';
 
 /**
@@ -12,7 +13,9 @@ import { ArrivingWrites } from './arriving-writes.ts';
  *
  * A request returns nothing when it finished at once and a promise only when it did not, and it
  * fails by throwing or by rejecting with a `BlockError`. That saves the hot path a promise a
- * request; whoever does not care writes `await node.write(...)`.
+ * request; whoever does not care writes `await node.write(...)`. The promise may be a `Pending`,
+ * which is cheaper to `watch`, and tells whether the request still needs its buffer; until it has
+ * ended, or has told that, the buffer is the node's.
  *
  * Nodes take requests of any alignment and any length; what a disk cannot do itself (unaligned
  * O_DIRECT, a remote server's maximum) its node does for it. `limits` says what is cheapest.
@@ -305,14 +308,8 @@ export abstract class BlockNode {
     length: number,
   ): Promise<void> {
     const begun = this.#writesInFlight.begin();
-    const end = () => {
-      if (recording.length !== 0) record(recording, offset, length);
-      const atEnd = this.#bitmaps.recording;
-      if (atEnd !== recording) record(atEnd, offset, length);
-      begun.end();
-    };
-    // Before anybody who is told by the promise: reactions run in the order of their coming.
-    void done.then(end, end);
+    // Before anybody else is told.
+    watch(done, new WriteInFlight(this.#bitmaps, begun, recording, offset, length));
     return done;
   }
 
@@ -331,6 +328,36 @@ export abstract class BlockNode {
   protected fail(error: unknown, verb: string, range?: DiskRange): BlockError {
     const what = range === undefined ? '' : ` ${range.length} bytes at ${range.offset}`;
     return asBlockError(error, `Cannot ${verb}${what} on node "${this.name}"`);
+  }
+}
+
+class WriteInFlight implements Watcher {
+  readonly #bitmaps: BitmapSet;
+  readonly #begun: Generation;
+  /** The bitmaps that recorded when it began. */
+  readonly #recording: readonly DirtyBitmap[];
+  readonly #offset: number;
+  readonly #length: number;
+
+  constructor(
+    bitmaps: BitmapSet,
+    begun: Generation,
+    recording: readonly DirtyBitmap[],
+    offset: number,
+    length: number,
+  ) {
+    this.#bitmaps = bitmaps;
+    this.#begun = begun;
+    this.#recording = recording;
+    this.#offset = offset;
+    this.#length = length;
+  }
+
+  onEnd(): void {
+    record(this.#recording, this.#offset, this.#length);
+    const { recording } = this.#bitmaps;
+    if (recording !== this.#recording) record(recording, this.#offset, this.#length);
+    this.#begun.end();
   }
 }
 

@@ -1,4 +1,5 @@
 import { assert } from '../util/assert.ts';
+import type { Watcher } from '../util/pending.ts';
 
 /**
  * Byte ranges of a disk, each held by one request at a time. Requests that overlap get their range
@@ -9,9 +10,11 @@ import { assert } from '../util/assert.ts';
  * so whatever overlaps it when it is released has counted it. The scan is linear: there are as
  * many claims as requests in flight, and looking at one costs a few nanoseconds.
  */
-export interface RangeHold {
+export interface RangeHold extends Watcher {
   /** Lets the range go. Once, and by whoever got the hold. */
   release(): void;
+  /** As `release`: for who holds the range as long as a request. */
+  onEnd(): void;
   /** Lets go what is at `end` and behind it; something stays held. */
   shorten(end: number): void;
 }
@@ -119,6 +122,10 @@ class Claim implements RangeHold {
 
   release(): void {
     this.#owner.release(this);
+  }
+
+  onEnd(): void {
+    this.release();
   }
 
   shorten(end: number): void {

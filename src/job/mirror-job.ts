@@ -254,6 +254,7 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
       await this.pausePoint();
       if (this.forceCancelled) return;
       this.#updateTotal();
+      this.#throughput.note(this.#copier.copiedBytes);
       if (!this.#parts.bitmap.isClean || !this.#copier.isIdle) {
         await this.#copySome();
         continue;
@@ -493,7 +494,6 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
     const { bitmap } = this.#parts;
     const left = bitmap.count + this.#copier.creditInFlight + this.#activeBytes;
     this.progressTotal = this.progressCurrent + left;
-    this.#throughput.note(this.#copier.copiedBytes);
     assert(this.progressTotal >= this.progressCurrent, 'progress');
   }
 }

@@ -229,7 +229,8 @@ export class NbdClient {
   blockStatus(offset: number, length: number, one = false): Promise<readonly BlockStatus[]> {
     const flags = one ? wire.NBD_CMD_FLAG_REQ_ONE : 0;
     assert(this.info.contexts.length > 0, 'the server has a metadata context');
-    return this.#request({ type: wire.NBD_CMD_BLOCK_STATUS, flags, offset, length });
+    const request = this.#request({ type: wire.NBD_CMD_BLOCK_STATUS, flags, offset, length });
+    return request.then(() => request.statuses!);
   }
 
   /**
@@ -275,14 +276,12 @@ export class NbdClient {
     this.#connection.destroy();
   }
 
-  #request<T>(fields: RequestFields, data?: Payload): Promise<T> {
-    return new Promise((resolve, reject) => {
-      const outcome = { resolve: resolve as (value: unknown) => void, reject };
-      const request = new PendingRequest(fields, data, outcome);
-      if (this.#closing || this.#ended) reject(this.#lost(request));
-      else if (this.#freeSlots.length === 0) this.#queue.push(request);
-      else this.#send(request);
-    });
+  #request(fields: RequestFields, data?: Payload): PendingRequest {
+    const request = new PendingRequest(fields, data);
+    if (this.#closing || this.#ended) request.fail(this.#lost(request));
+    else if (this.#freeSlots.length === 0) this.#queue.push(request);
+    else this.#send(request);
+    return request;
   }
 
   #send(request: PendingRequest): void {
@@ -299,6 +298,7 @@ export class NbdClient {
     header.offset = request.offset;
     header.length = request.length;
     request.unsent = this.#outbox.send(header, request);
+    request.keepsData = request.unsent || request.buffer !== undefined;
     // Nothing else is on its way that it could go out with, and the server waits for work.
     if (this.#freeSlots.length === TARGET_IN_FLIGHT_REQUESTS_MAX - 1) this.#outbox.flush();
   }
@@ -329,14 +329,14 @@ export class NbdClient {
   }
 
   #settle(request: PendingRequest): void {
-    const { failure, outcome } = request;
-    if (failure === undefined) outcome.resolve(request.statuses);
-    else if (failure.error === wire.NBD_ESHUTDOWN) outcome.reject(this.#lost(request));
+    const { failure } = request;
+    if (failure === undefined) request.succeed();
+    else if (failure.error === wire.NBD_ESHUTDOWN) request.fail(this.#lost(request));
     else {
       const said = failure.message === '' ? '' : ` (${failure.message})`;
       const answered = `${this.peer} answered ${nameOfError(failure.error)}${said}`;
       const code = errnoOfError(failure.error);
-      outcome.reject(new BlockError(code, `${this.#cannot(request)}: ${answered}`));
+      request.fail(new BlockError(code, `${this.#cannot(request)}: ${answered}`));
     }
   }
 
@@ -370,7 +370,7 @@ export class NbdClient {
     this.#slots.fill(undefined);
     this.#lingering.clear();
     this.#queue.length = 0;
-    for (const request of lost) request?.outcome.reject(this.#lost(request));
+    for (const request of lost) request?.fail(this.#lost(request));
     void this.#connection.closed.then(() => this.#resolveClosed(reason));
   }
 

@@ -3,6 +3,7 @@ import * as wire from '../../protocol/nbd/constants.ts';
 import { nameOfChunk, nameOfCommand } from '../../protocol/nbd/names.ts';
 import type { BlockStatus, ErrorChunk } from '../../protocol/nbd/transmission.ts';
 import { TARGET_SCATTERED_CHUNKS_MAX } from '../util/limits.ts';
+import { Pending } from '../util/pending.ts';
 import type { Payload } from './outbox.ts';
 
 /**
@@ -15,13 +16,6 @@ export interface ServerError {
   readonly error: number;
   /** The server's own words; may be empty. */
   readonly message: string;
-}
-
-/** Called once, by the client; exactly one of the two. */
-export interface Outcome {
-  /** With what a BLOCK_STATUS was told; with nothing for the others. */
-  resolve(statuses: readonly BlockStatus[] | undefined): void;
-  reject(error: Error): void;
 }
 
 interface Span {
@@ -38,7 +32,7 @@ export interface RequestFields {
   readonly length: number;
 }
 
-export class PendingRequest {
+export class PendingRequest extends Pending {
   readonly type: number;
   readonly flags: number;
   readonly offset: number;
@@ -47,7 +41,6 @@ export class PendingRequest {
   readonly buffer: Buffer | undefined;
   /** A WRITE's data. */
   readonly payload: Payload | undefined;
-  readonly outcome: Outcome;
   /** The halves of its cookie, set when it is sent: where the client keeps it, and since when. */
   slot = 0;
   sequence = 0;
@@ -64,14 +57,14 @@ export class PendingRequest {
   /** Chunks beyond that, when the server answers out of order. */
   #scattered: Span[] | undefined;
 
-  constructor(fields: RequestFields, data: Payload | undefined, outcome: Outcome) {
+  constructor(fields: RequestFields, data: Payload | undefined) {
+    super();
     this.type = fields.type;
     this.flags = fields.flags;
     this.offset = fields.offset;
     this.length = fields.length;
     this.buffer = fields.type === wire.NBD_CMD_READ ? (data as Buffer) : undefined;
     this.payload = fields.type === wire.NBD_CMD_WRITE ? data : undefined;
-    this.outcome = outcome;
     this.#comeUpTo = fields.offset;
   }
 

@@ -24,7 +24,9 @@ import {
   SPARSE_READ_BYTES_MIN,
 } from '../util/limits.ts';
 import type { Log } from '../util/log.ts';
+import { keepsData, watch } from '../util/pending.ts';
 import type { NbdExport } from './export.ts';
+import { type Answer, LateRequest } from './late-request.ts';
 import { describeBlocks, type SelectedContext } from './meta-context.ts';
 import type { Output } from './output.ts';
 import type { Replies } from './replies.ts';
@@ -107,12 +109,14 @@ export class Requests {
       this.#replies.ok(request);
       return false;
     }
-    const copy = { ...request };
-    this.#later(copy, done, (failed) => {
-      onEnded?.();
-      if (!failed) this.#replies.ok(copy);
-    });
-    return true;
+    if (onEnded === undefined) this.#later(request, done, this.#sayOk);
+    else {
+      this.#later(request, done, (late, failed) => {
+        onEnded();
+        this.#sayOk(late, failed);
+      });
+    }
+    return keepsData(done);
   }
 
   /**
@@ -169,10 +173,9 @@ export class Requests {
       return;
     }
     this.#output.detach(bytes);
-    const copy = { ...request };
-    this.#later(copy, done, (failed) => {
+    this.#later(request, done, (late, failed) => {
       if (!failed) {
-        this.#replies.writeReadPrefix(slab.buffer, at, copy);
+        this.#replies.writeReadPrefix(slab.buffer, at, late);
         this.#output.append(slab.buffer.subarray(at, at + bytes));
       }
       this.#output.release(slab);
@@ -223,12 +226,12 @@ export class Requests {
       this.#fail(request, error);
       return;
     }
-    const answer = (failed: boolean) => {
+    const answer: Answer = (_, failed) => {
       if (failed) giveBack();
       else this.#output.send(buffer.subarray(0, bytes), giveBack);
     };
-    if (done === undefined) answer(false);
-    else this.#later({ ...request }, done, answer);
+    if (done === undefined) answer(request, false);
+    else this.#later(request, done, answer);
   }
 
   /** Commands that carry no data in either direction. */
@@ -244,10 +247,7 @@ export class Requests {
       this.#replies.ok(request);
       return;
     }
-    const copy = { ...request };
-    this.#later(copy, done, (failed) => {
-      if (!failed) this.#replies.ok(copy);
-    });
+    this.#later(request, done, this.#sayOk);
   }
 
   #startControl(request: RequestHeader): Completion {
@@ -291,27 +291,24 @@ export class Requests {
     }
   }
 
-  /** Counts the request as in flight until `done`; then `end` answers, unless it failed. */
-  #later(request: RequestHeader, done: Promise<void>, end: (failed: boolean) => void): void {
+  readonly #sayOk: Answer = (request, failed) => {
+    if (!failed) this.#replies.ok(request);
+  };
+
+  /** Counts the request as in flight until `done`; then it is answered. */
+  #later(request: RequestHeader, done: Promise<void>, answer: Answer): void {
     this.inFlight++;
     this.inFlightBytes += payloadBytes(request);
-    const finish = () => {
-      this.inFlight--;
-      this.inFlightBytes -= payloadBytes(request);
-      this.#onFinished();
-    };
-    void done.then(
-      () => {
-        end(false);
-        finish();
-      },
-      (error: unknown) => {
-        end(true);
-        this.#fail(request, error);
-        finish();
-      },
-    );
+    watch(done, new LateRequest(request, answer, this.#ended));
   }
+
+  readonly #ended = (request: LateRequest, failure: unknown) => {
+    request.answer(request, failure !== undefined);
+    if (failure !== undefined) this.#fail(request, failure);
+    this.inFlight--;
+    this.inFlightBytes -= payloadBytes(request);
+    this.#onFinished();
+  };
 
   #fail(request: RequestHeader, error: unknown): void {
     if (!(error instanceof BlockError)) throw error;

@@ -274,7 +274,7 @@ export class Transmission implements ByteSink {
       this.#share.leave();
       return false;
     }
-    if (!this.#share.grow(this.#heldBytes + bytes)) return false;
+    if (!this.#share.grow(this.#heldBytes() + bytes)) return false;
     if (this.#share.takenBytes > 0) this.#watchForStall();
     return true;
   }
@@ -289,7 +289,7 @@ export class Transmission implements ByteSink {
   }
 
   /** Payload that is received, worked on, or waits for the client to take it. */
-  get #heldBytes(): number {
+  #heldBytes(): number {
     const { inFlightBytes } = this.#requests;
     if (this.#state === 'closed') return inFlightBytes;
     const receivedBytes = this.#state === 'payload' ? this.#request.length : 0;
@@ -297,7 +297,7 @@ export class Transmission implements ByteSink {
   }
 
   #settleShare(): void {
-    if (this.#share.takenBytes > 0) this.#share.settle(this.#heldBytes);
+    if (this.#share.takenBytes > 0) this.#share.settle(this.#heldBytes());
   }
 
   #watchForStall(): void {
@@ -468,19 +468,19 @@ export class Transmission implements ByteSink {
   #proceed(): void {
     if (this.#state !== 'waiting' || !this.#mayStart()) return;
     do this.#consume(this.#held.shift() ?? NOTHING);
-    while (this.#held.length > 0 && !this.#isWaiting);
-    if (!this.#isWaiting) this.#connection.resume();
+    while (this.#held.length > 0 && !this.#isWaiting());
+    if (!this.#isWaiting()) this.#connection.resume();
     this.#output.flush();
     this.#finishIfDone();
   }
 
-  get #isWaiting(): boolean {
+  #isWaiting(): boolean {
     return this.#state === 'waiting';
   }
 
   #finishIfDone(): void {
     if (!this.#inputEnded || this.#finished) return;
-    if (this.#isWaiting || this.#requests.inFlight > 0) return;
+    if (this.#isWaiting() || this.#requests.inFlight > 0) return;
     this.#output.flush();
     this.abandon();
     this.#onFinished();

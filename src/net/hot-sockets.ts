@@ -109,7 +109,7 @@ export class HotSockets {
     this.#isLoopDue = true;
   }
 
-  get #manyOnTheirWay(): boolean {
+  #manyOnTheirWay(): boolean {
     return this.#earlyPart >= EARLY_PART;
   }
 
@@ -117,7 +117,7 @@ export class HotSockets {
     const now = this.#clock.now();
     if (!this.#isAlone) this.#aloneSince = now;
     if (this.#worked) this.#quietSince = now;
-    const staysAwake = this.#mayStayAwake && !this.#manyOnTheirWay;
+    const staysAwake = this.#mayStayAwake && !this.#manyOnTheirWay();
     const quietUntil = this.#quietSince + (staysAwake ? HOT_AWAKE_MS : HOT_ASLEEP_MS);
     const aloneUntil = this.#aloneSince + HOT_ALONE_MS;
     if (now >= quietUntil || this.#sockets.length === 0) {
@@ -146,7 +146,7 @@ export class HotSockets {
   }
 
   /** What has still to happen before it makes sense to wait. */
-  get #othersAreDue(): boolean {
+  #othersAreDue(): boolean {
     return this.#isLoopDue || this.#clock.hasDeferred();
   }
 
@@ -155,7 +155,7 @@ export class HotSockets {
    * and only once if others are due. Returns whether something has come.
    */
   #waitAwake(until: number): boolean {
-    const once = this.#othersAreDue;
+    const once = this.#othersAreDue();
     let ready = this.#hasCome();
     while (!ready && !once && this.#clock.now() < until) {
       ready = this.calls.wait(this.#sockets, 0);
@@ -168,7 +168,7 @@ export class HotSockets {
    * Returns whether something has come.
    */
   #waitAsleep(): boolean {
-    if (this.#worked || this.#stirred || this.#othersAreDue) return this.#hasCome();
+    if (this.#worked || this.#stirred || this.#othersAreDue()) return this.#hasCome();
     const start = this.#clock.now();
     const ready = this.calls.wait(this.#sockets, HOT_ASLEEP_MS);
     this.#clock.slept(this.#clock.now() - start);

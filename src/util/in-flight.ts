@@ -26,7 +26,7 @@ export class InFlight {
 }
 
 /** What began between two calls of `settled`. */
-class Generation {
+export class Generation {
   unfinished = 0;
   #onOver: (() => void) | undefined;
 

@@ -9,6 +9,7 @@ import {
   TARGET_GOODBYE_MS_MAX,
   TARGET_IN_FLIGHT_REQUESTS_MAX,
 } from '../../../src/util/limits.ts';
+import type { Pending } from '../../../src/util/pending.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
 import {
   GOOD_EXPORT,
@@ -247,6 +248,23 @@ describe('the client', () => {
       expect(one).toMatchObject({ status: 'rejected', reason: { code: 'EIO' } });
     }
     expect((await client.closed)?.message).toBe('enough');
+  });
+
+  it('needs small payloads until they are sent, long ones until the system has them', async () => {
+    const client = await connectTo(async (peer) => {
+      await peer.negotiate();
+      await peer.forever();
+    });
+    const keepsData = (work: Promise<void>) => {
+      void work.catch(() => {});
+      return (work as Pending).keepsData;
+    };
+    expect(keepsData(client.write(0, Buffer.alloc(4096)))).toBe(false);
+    expect(keepsData(client.write(0, Buffer.alloc(32 * MiB)))).toBe(true);
+    expect(keepsData(client.read(0, Buffer.alloc(4096)))).toBe(true);
+    for (let at = 3; at < TARGET_IN_FLIGHT_REQUESTS_MAX; at++) void client.flush().catch(() => {});
+    expect(keepsData(client.write(0, Buffer.alloc(4096)))).toBe(true);
+    client.abort(new Error('enough'));
   });
 
   it('does not give a payload back before the system has taken it', async () => {

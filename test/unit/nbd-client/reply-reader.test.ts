@@ -87,8 +87,7 @@ class Reading {
 }
 
 function request(type: number, length: number, buffer?: Buffer): PendingRequest {
-  const outcome = { resolve() {}, reject() {} };
-  return new PendingRequest({ type, flags: 0, offset: 4096, length }, buffer, outcome);
+  return new PendingRequest({ type, flags: 0, offset: 4096, length }, buffer);
 }
 
 describe('the reader of replies', () => {

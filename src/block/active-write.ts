@@ -1,0 +1,66 @@
+import { Pending, type Watcher } from '../util/pending.ts';
+import type { BlockNode, Completion, DiskRange } from './node.ts';
+import type { RangeHold } from './range-lock.ts';
+
+/** One side of a write-like request: what to do on a node, for the range or a part of it. */
+export type Side = (node: BlockNode, range: DiskRange) => Completion;
+
+/** A client's request that goes to both sides of a mirror. */
+export interface ActiveRequest {
+  readonly range: DiskRange;
+  /** The range and what is around it in its units. */
+  readonly whole: DiskRange;
+  readonly unitBytes: number;
+  readonly onSource: Side;
+  /** Begins together with `onSource`; undefined: what the source reads as, after it. */
+  readonly onTarget: Side | undefined;
+  readonly flags: number;
+}
+
+/**
+ * Such a request on its way. It ends when both sides have, and fails when the source's did; what it
+ * watches itself is the target's.
+ */
+export class ActiveWrite extends Pending implements Watcher {
+  readonly request: ActiveRequest;
+  /** The hold of its whole range, from when it begins on. */
+  hold!: RangeHold;
+  /** Whether the mode was write-blocking when it began. */
+  copies = false;
+  /** What goes to the target. */
+  wanted: DiskRange | undefined;
+  sourceFailure: unknown;
+  targetFailure: unknown;
+  /** Sides that have not ended, and one while they are begun. */
+  #unfinished = 1;
+  readonly #onBothEnded: (write: ActiveWrite) => void;
+
+  constructor(request: ActiveRequest, onBothEnded: (write: ActiveWrite) => void) {
+    super();
+    this.request = request;
+    this.#onBothEnded = onBothEnded;
+  }
+
+  /** A side was begun that is not done at once. */
+  beginSide(): void {
+    this.#unfinished++;
+  }
+
+  /** Returns whether both have ended now. */
+  endSide(): boolean {
+    if (--this.#unfinished > 0) return false;
+    this.#onBothEnded(this);
+    return true;
+  }
+
+  onEnd(failure: unknown): void {
+    this.targetFailure = failure;
+    if (this.endSide()) this.tell();
+  }
+
+  /** Tells who waits for it; not needed when it has ended before anybody could. */
+  tell(): void {
+    if (this.sourceFailure === undefined) this.succeed();
+    else this.fail(this.sourceFailure);
+  }
+}
