@@ -14,23 +14,31 @@ const DISK_BYTES = 512 * MiB;
 const LOAD = { pattern: 'randrw', blockSize: 4096, depth: 8, iopsMax: 2000 } as const;
 /** A mirror is attached for so long, then for as long there is none. */
 const PHASE_SECONDS = 10;
+/** Meanwhile code is compiled, pools fill and the heap finds its size: nothing is judged yet. */
+export const WARM_UP_MINUTES = 5;
 /** At the end it may hold so much more than at the beginning. */
 const GROWTH_MIB_MAX = 8;
 
-/** Resident memory when a mirror had gone, in MiB, one sample each; throws when a mirror fails. */
+/**
+ * Resident memory when a mirror had gone, in MiB, one sample each, for so many minutes once it has
+ * warmed up; throws when a mirror fails.
+ */
 export async function soak(
   scope: Scope,
   contender: Contender,
   images: Images,
   minutes: number,
-  onSample: (elapsedSeconds: number, mebibytes: number) => void,
+  onSample: (elapsedSeconds: number, mebibytes: number, isWarm: boolean) => void,
 ): Promise<{ samples: number[]; peakMiB: number }> {
   const file = await images.randomByPage(DISK_BYTES);
   const server = await startContender(scope, contender, file);
   const samples: number[] = [];
   const modes: CopyMode[] = ['background', 'write-blocking'];
-  for (const start = performance.now(); secondsSince(start) < minutes * 60; ) {
-    const mode = modes[samples.length % 2]!;
+  const warmSeconds = WARM_UP_MINUTES * 60;
+  const endSeconds = warmSeconds + minutes * 60;
+  for (const start = performance.now(); secondsSince(start) < endSeconds; ) {
+    const mode = modes.shift()!;
+    modes.push(mode);
     const cycle = new Scope();
     try {
       const mirror = await Mirror.prepare(server, file, await memoryTarget(cycle, DISK_BYTES));
@@ -41,8 +49,10 @@ export async function soak(
       await cycle.close();
     }
     await runLoad(server.uri, LOAD, DISK_BYTES, PHASE_SECONDS);
-    samples.push(server.memory() / MiB);
-    onSample(secondsSince(start), samples.at(-1)!);
+    const mebibytes = server.memory() / MiB;
+    const isWarm = secondsSince(start) >= warmSeconds;
+    if (isWarm) samples.push(mebibytes);
+    onSample(secondsSince(start), mebibytes, isWarm);
   }
   return { samples, peakMiB: server.peakMemory() / MiB };
 }
@@ -50,8 +60,7 @@ export async function soak(
 /** What is wrong with the figures, if anything: by the medians of the first and the last tenth. */
 export function growth(samples: readonly number[], peakMiB: number): string[] {
   const tenth = Math.max(1, Math.floor(samples.length / 10));
-  // The first of all has yet to compile its code and fill its pools.
-  const first = median(samples.slice(1, 1 + tenth));
+  const first = median(samples.slice(0, tenth));
   const last = median(samples.slice(-tenth));
   const figures = `${first.toFixed(0)} MiB at the beginning, ${last.toFixed(0)} MiB at the end`;
   return [
