@@ -46,7 +46,10 @@ export interface MirrorListener {
    * A synchronous write has let go of its range; `copiedBytes` of its `bytes` are on the target.
    */
   onActiveEnd(bytes: number, copiedBytes: number): void;
-  /** A synchronous request to the target has failed; its range is marked by now. */
+  /**
+   * A synchronous request to the target has failed; its range is marked by now. Comes while a
+   * request is begun, or a reply is read: nobody may end a connection here.
+   */
   onActiveError(error: BlockError): void;
 }
 
@@ -72,7 +75,7 @@ export class MirrorTop extends FilterNode {
   readonly #unitBuffers = new ByteBudget(UNIT_BUFFERS_BYTES_MAX);
   /** Client writes below the filter that will be marked, not copied, when they end. */
   #passiveWrites = 0;
-  /** Client writes that hold, or wait for, their range. */
+  /** Those that will be copied, or wait for their range still. */
   #activeWrites = 0;
   #idleWaiters: (() => void)[] = [];
   /** Ends, well or not, with the last flush of the target. */
@@ -313,6 +316,10 @@ export class MirrorTop extends FilterNode {
     write.hold = hold;
     // The mode may have changed while this write waited for its range.
     write.copies = this.copiesSynchronously;
+    if (!write.copies) {
+      this.#activeWrites--;
+      this.#passiveWrites++;
+    }
     const { whole, onTarget } = write.request;
     const wanted = write.copies ? this.#activeRange(whole) : undefined;
     write.wanted = wanted;
@@ -380,7 +387,8 @@ export class MirrorTop extends FilterNode {
       if (!(targetFailure instanceof SourceUnread)) this.#targetFailed(targetFailure, range);
     }
     write.hold.release();
-    this.#activeWrites--;
+    if (copies) this.#activeWrites--;
+    else this.#passiveWrites--;
     this.#listener.onActiveEnd(wanted?.length ?? 0, copiedBytes);
     this.#tellIdle();
   };

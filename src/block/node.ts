@@ -15,7 +15,8 @@ import { ArrivingWrites } from './arriving-writes.ts';
  * fails by throwing or by rejecting with a `BlockError`. That saves the hot path a promise a
  * request; whoever does not care writes `await node.write(...)`. The promise may be a `Pending`,
  * which is cheaper to `watch`, and tells whether the request still needs its buffer; until it has
- * ended, or has told that, the buffer is the node's.
+ * ended, or has told that, the buffer is the node's. A filter that uses the buffer later may not
+ * pass on what its child returned.
  *
  * Nodes take requests of any alignment and any length; what a disk cannot do itself (unaligned
  * O_DIRECT, a remote server's maximum) its node does for it. `limits` says what is cheapest.

@@ -24,10 +24,11 @@ import { PendingRequest, type RequestFields } from './request.ts';
 
 /**
  * One connection to an NBD server: many requests at a time, answered in any order. A request costs
- * one promise and one object; those made in the same tick share a system call, and so do replies.
+ * one object; those made in the same tick share a system call, and so do replies.
  *
  * Requests are of whole blocks, inside the disk, and no longer than the server's maximum: whoever
- * calls has seen to it (`NbdNode`). A buffer belongs to the client until the promise has settled.
+ * calls has seen to it (`NbdNode`). A buffer belongs to the client until its request has ended, but
+ * for those that do not keep it (`Pending.keepsData`).
  *
  * The connection ends once, for one reason: somebody closed it, it broke, or the server broke the
  * rules. Then every request without an answer fails with `ConnectionLost`.

@@ -5,27 +5,18 @@ import type { Watcher } from '../util/pending.ts';
 export type Answer = (request: RequestHeader, failed: boolean) => void;
 
 /** A request that was not done at once: what is still to be known of it, until it has ended. */
-export class LateRequest implements RequestHeader, Watcher {
-  flags: number;
-  type: number;
-  cookieHigh: number;
-  cookieLow: number;
-  offset: number;
-  length: number;
+export class LateRequest implements Watcher {
+  readonly header: RequestHeader;
   readonly answer: Answer;
   readonly #onEnded: (request: LateRequest, failure: unknown) => void;
 
+  /** `header` may be changed as soon as this returns. */
   constructor(
-    request: RequestHeader,
+    header: RequestHeader,
     answer: Answer,
     onEnded: (request: LateRequest, failure: unknown) => void,
   ) {
-    this.flags = request.flags;
-    this.type = request.type;
-    this.cookieHigh = request.cookieHigh;
-    this.cookieLow = request.cookieLow;
-    this.offset = request.offset;
-    this.length = request.length;
+    this.header = { ...header };
     this.answer = answer;
     this.#onEnded = onEnded;
   }

@@ -88,8 +88,8 @@ export class Requests {
   }
 
   /**
-   * A WRITE whose payload is complete. Returns whether `data` is still in use; `onEnded` is called
-   * when it is no more, before the answer.
+   * A WRITE whose payload is complete. Returns whether `data` is still in use; if so, then no more
+   * when `onEnded` is called, which is in every case before the answer.
    */
   write(request: RequestHeader, data: Buffer, onEnded?: () => void): boolean {
     const { node, counters, writeFlags } = this.#export;
@@ -302,11 +302,11 @@ export class Requests {
     watch(done, new LateRequest(request, answer, this.#ended));
   }
 
-  readonly #ended = (request: LateRequest, failure: unknown) => {
-    request.answer(request, failure !== undefined);
-    if (failure !== undefined) this.#fail(request, failure);
+  readonly #ended = ({ header, answer }: LateRequest, failure: unknown) => {
+    answer(header, failure !== undefined);
+    if (failure !== undefined) this.#fail(header, failure);
     this.inFlight--;
-    this.inFlightBytes -= payloadBytes(request);
+    this.inFlightBytes -= payloadBytes(header);
     this.#onFinished();
   };
 

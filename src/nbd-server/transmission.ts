@@ -81,10 +81,11 @@ export class Transmission implements ByteSink {
   #payloadFilled = 0;
   #swallowBytes = 0;
   /**
-   * The last WRITE was not done at once. Then the payload of the next one is copied out of the
-   * chunk it came in: a copy costs less than a new slab for the socket to read into.
+   * The payload of the last WRITE was still needed when it had begun. Then that of the next one is
+   * copied out of the chunk it came in: a copy costs less than a new slab for the socket to read
+   * into.
    */
-  #writesTakeTime = false;
+  #payloadsAreKept = false;
   /** Views into the chunk at hand are still in use. */
   #kept = false;
   #refusal: Refusal | undefined;
@@ -346,10 +347,10 @@ export class Transmission implements ByteSink {
       this.#settleShare();
       return at;
     }
-    if (chunk.length - at >= length && (length === 0 || !this.#writesTakeTime)) {
+    if (chunk.length - at >= length && (length === 0 || !this.#payloadsAreKept)) {
       const payload = chunk.subarray(at, at + length);
-      this.#writesTakeTime = this.#requests.write(request, payload);
-      if (this.#writesTakeTime) this.#kept = true;
+      this.#payloadsAreKept = this.#requests.write(request, payload);
+      if (this.#payloadsAreKept) this.#kept = true;
       this.#settleShare();
       return at + length;
     }
@@ -401,7 +402,7 @@ export class Transmission implements ByteSink {
     const { length } = this.#request;
     const data = length === pooled.length ? pooled : pooled.subarray(0, length);
     const { write } = this.#direct;
-    this.#writesTakeTime = this.#requests.write(this.#request, data, () => {
+    this.#payloadsAreKept = this.#requests.write(this.#request, data, () => {
       this.#pool.give(pooled);
       write.hasEnded = true;
     });

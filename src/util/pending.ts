@@ -1,7 +1,10 @@
+import { assert } from './assert.ts';
+
 /**
  * Work that has begun and not ended. It can be awaited as a promise can; but whoever watches it is
  * told at once when it succeeds, in the order in which they came, without a microtask, and all of
  * it is one object: a promise, its two functions and a reaction for everybody who asks are ten.
+ * Who awaits it is told after them.
  *
  * A failure is told in a microtask of its own. Failures are rare, and what they lead to (a job that
  * ends, a connection that is given up) must not come in the middle of what has found them.
@@ -11,8 +14,11 @@ export interface Watcher {
   onEnd(failure: unknown): void;
 }
 
-export class Pending implements Promise<void> {
-  /** The memory that the work was given (data to write, or room to read into) is in use. */
+export class Pending implements Promise<undefined> {
+  /**
+   * Whether the memory that the work was given (data to write, or room to read into) is needed when
+   * it has begun, and so until it ends. Set once, by whoever begins it.
+   */
   keepsData = true;
   #watcher: Watcher | undefined;
   #hasEnded = false;
@@ -28,6 +34,7 @@ export class Pending implements Promise<void> {
     this.#end(undefined);
   }
 
+  /** Later: what succeeds in between is told first. */
   fail(reason: unknown): void {
     queueMicrotask(() => this.#end(reason));
   }
@@ -40,29 +47,29 @@ export class Pending implements Promise<void> {
     else this.#watcher = new Both(this.#watcher, watcher);
   }
 
-  // biome-ignore lint/suspicious/noThenProperty: who does not care for the difference awaits it.
-  then<A = void, B = never>(
-    // biome-ignore lint/suspicious/noConfusingVoidType: as Promise<void> has it.
-    onDone?: ((value: void) => A | PromiseLike<A>) | null,
+  // biome-ignore lint/suspicious/noThenProperty: `await` must wait for it, as for a promise.
+  then<A = undefined, B = never>(
+    onDone?: ((value: undefined) => A | PromiseLike<A>) | null,
     onFailed?: ((reason: unknown) => B | PromiseLike<B>) | null,
   ): Promise<A | B> {
     return this.#asPromise().then(onDone, onFailed);
   }
 
-  // biome-ignore lint/suspicious/noConfusingVoidType: as Promise<void> has it.
-  catch<B = never>(onFailed?: ((reason: unknown) => B | PromiseLike<B>) | null): Promise<void | B> {
+  catch<B = never>(
+    onFailed?: ((reason: unknown) => B | PromiseLike<B>) | null,
+  ): Promise<undefined | B> {
     return this.#asPromise().catch(onFailed);
   }
 
-  finally(onEnded?: (() => void) | null): Promise<void> {
+  finally(onEnded?: (() => void) | null): Promise<undefined> {
     return this.#asPromise().finally(onEnded);
   }
 
-  #asPromise(): Promise<void> {
+  #asPromise(): Promise<undefined> {
     return new Promise((resolve, reject) => {
       this.watch({
         onEnd(failure) {
-          if (failure === undefined) resolve();
+          if (failure === undefined) resolve(undefined);
           else reject(failure);
         },
       });
@@ -70,6 +77,7 @@ export class Pending implements Promise<void> {
   }
 
   #end(failure: unknown): void {
+    assert(!this.#hasEnded, 'work ends once');
     this.#hasEnded = true;
     this.#failure = failure;
     if (this.#watcher !== undefined) this.#watcher.onEnd(failure);

@@ -1,16 +1,20 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { Completion } from '../../../src/block/node.ts';
+import type { MirrorJob } from '../../../src/job/mirror-job.ts';
+import { BlockError } from '../../../src/util/errors.ts';
 import { Pending } from '../../../src/util/pending.ts';
 import { isDone } from '../../support/is-done.ts';
 import { areEqual, MirrorRig, pattern } from '../../support/mirror-rig.ts';
+import { pause } from '../../support/process.ts';
 
 const MiB = 1 << 20;
 
 describe('a write to both sides', () => {
   let rig: MirrorRig;
+  let job: MirrorJob;
   beforeEach(async () => {
     rig = new MirrorRig({ size: MiB });
-    rig.mirror({ copyMode: 'write-blocking' });
+    job = rig.mirror({ copyMode: 'write-blocking', onTargetError: 'stop' });
     await rig.ready();
   });
 
@@ -68,6 +72,64 @@ describe('a write to both sides', () => {
     expect(await isDone(done.catch(() => {}))).toBe(false);
     toTarget.succeed();
     await failed;
+  });
+
+  it.each([false, true])('is marked first if the target fails (the source: %s)', async (both) => {
+    const [toSource, toTarget] = [new Pending(), new Pending()];
+    rig.source.write = () => toSource;
+    rig.target.write = () => toTarget;
+    const told: string[] = [];
+    (write() as Pending).watch({
+      onEnd: (failure) => told.push(`${failure}, ${job.query()['x-dirty-bytes']} bytes dirty`),
+    });
+    toTarget.fail(new BlockError('EIO', 'target'));
+    await pause(1);
+    expect(told).toEqual([]);
+    if (both) toSource.fail(new BlockError('EIO', 'source'));
+    else toSource.succeed();
+    await pause(1);
+    expect(told).toEqual([`${both ? 'BlockError: source' : undefined}, 65536 bytes dirty`]);
+  });
+
+  it.each(['has ended', 'has failed'])('%s at once when it has got its range', async (how) => {
+    const toTarget = new Pending();
+    rig.target.write = () => toTarget;
+    const [first, second] = [write() as Pending, write() as Pending];
+    rig.target.write = () => {};
+    rig.source.meddle = () => {
+      if (how === 'has failed') throw new BlockError('EIO', 'no');
+    };
+    const ended = Promise.allSettled([first, second]);
+    toTarget.succeed();
+    expect((await ended).map(({ status }) => status)).toEqual([
+      'fulfilled',
+      how === 'has failed' ? 'rejected' : 'fulfilled',
+    ]);
+  });
+
+  it('that waited until nothing is copied keeps the sides from counting as equal', async () => {
+    const [toTarget, toSource] = [new Pending(), new Pending()];
+    const [sourceWrite, targetWrite] = [rig.source.write, rig.target.write];
+    rig.target.write = () => toTarget;
+    const [first, second] = [write(), write()];
+    rig.target.write = () => {
+      throw new BlockError('EIO', 'no');
+    };
+    await rig.client.node.write(1 << 17, pattern(4096, 2));
+    expect(job.activelySynced).toBe(false);
+    rig.target.write = targetWrite;
+    rig.source.write = () => toSource;
+    toTarget.succeed();
+    await first;
+    await expect.poll(() => job.status).toBe('standby');
+    job.resume();
+    await expect.poll(() => job.query()['x-dirty-bytes']).toBe(0);
+    await pause(20);
+    expect(job.activelySynced).toBe(false);
+    rig.source.write = sourceWrite;
+    toSource.succeed();
+    await second;
+    await expect.poll(() => job.activelySynced).toBe(true);
   });
 
   it.each([

@@ -41,6 +41,12 @@ describe('work that has not ended', () => {
     expect(told).toEqual(['in time: lost', 'late', 'late: lost']);
   });
 
+  it('ends once', () => {
+    const work = new Pending();
+    work.succeed();
+    expect(() => work.succeed()).toThrow('work ends once');
+  });
+
   it('is awaited as a promise is', async () => {
     const [good, bad] = [new Pending(), new Pending()];
     const ended: string[] = [];
