@@ -9,6 +9,7 @@ import type { BitmapPitfalls } from './bitmap-pitfalls.ts';
 import { Copier, type CopierListener } from './copier.ts';
 import { actionFor, BackOff, type OnError } from './error-policy.ts';
 import { Job, type JobHost, type JobOptions } from './job.ts';
+import { lastFlush } from './last-flush.ts';
 import { markInitial, type SyncMode } from './mirror-scan.ts';
 import { Throughput } from './throughput.ts';
 
@@ -69,6 +70,8 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
   /** The loop sleeps because there is nothing to do: a mark must wake it. */
   #idle = false;
   #activeBytes = 0;
+  /** Begins with a forced cancel. */
+  #parting: Promise<void> | undefined;
   #stopWatching = () => {};
 
   constructor(host: JobHost, options: JobOptions, settings: MirrorSettings) {
@@ -177,12 +180,15 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
   // --- the life of the job ---
 
   protected async run(): Promise<void> {
+    let isWell = false;
     try {
       await this.#begin();
       await this.#loop();
+      isWell = !this.forceCancelled;
     } finally {
       // Also when it failed: nothing may be in flight when the ends are put together.
       await this.#copier.idle();
+      if (!isWell) await (this.#parting ?? lastFlush(this.#parts, this.clock));
     }
   }
 
@@ -380,12 +386,11 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
 
   protected onForceCancel(): void {
     this.#updateMode();
-    // Before the connection is dropped by ourselves: that loses nothing.
-    this.#markIfLost();
     this.#copier.cancel();
     this.#parts.top.cancel();
     this.#parts.source.hurry();
-    this.#parts.target.node.cancelInFlight();
+    const { node } = this.#parts.target;
+    this.#parting = lastFlush(this.#parts, this.clock).then(() => node.cancelInFlight());
   }
 
   protected onResume(): void {
@@ -407,14 +412,7 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
 
   protected abort(): void {
     this.#updateMode();
-    if (!this.forceCancelled) this.#markIfLost();
     this.#dissolve(this.#parts.top.child);
-  }
-
-  /** Nobody waits for a lost target to come back any more: what it never flushed may be gone. */
-  #markIfLost(): void {
-    const { target, top } = this.#parts;
-    if (target.node.isLost) top.markUnflushed();
   }
 
   /** Takes the filter out of the graph in one go; recording is on again before the first write. */
@@ -442,6 +440,7 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
     const { bitmap, top, pitfalls, unblock } = this.#parts;
     this.#stopWatching();
     pitfalls.end();
+    await this.#parting;
     await top.idle();
     bitmap.busy = false;
     unblock();

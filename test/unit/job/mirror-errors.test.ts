@@ -154,36 +154,42 @@ describe("a caller's bitmap after a failure", () => {
   const everyOther: [number, number][] = [0, 2, 4, 6, 8, 10, 12, 14].map((at) => [at * GRANULE, 1]);
 
   it.each([
-    ['lost', true, 8],
-    ['there', false, 6],
+    ['lost', true, false, 8],
+    ['hangs', false, true, 8],
+    ['there', false, false, 6],
   ])(
     'counts what was answered and not flushed when the target is %s',
-    async (_what, lost, left) => {
+    async (_what, lost, hangs, left) => {
       const rig = new MirrorRig({ size: 16 * GRANULE });
       await rig.source.write(0, pattern(16 * GRANULE, 1));
       const bitmap = rig.bitmap('b0', everyOther);
-      rig.target.meddle = failing('write', {
+      const fails = failing('write', {
         from: 2,
         with: () => {
           rig.target.lost = lost;
           return eio();
         },
       });
+      rig.target.meddle = (verb) =>
+        hangs && verb === 'flush' ? new Promise(() => {}) : fails(verb);
       await rig.mirror({ bitmap: 'b0', bufSize: GRANULE }).ended;
       expect(bitmap.count).toBe(left * GRANULE);
     },
   );
 
   it.each([
-    ['lost', true, 8],
-    ['there', false, 6],
-  ])('counts it after a forced cancel, too, when the target is %s', async (_what, lost, left) => {
+    ['lost', true, false, 8],
+    ['hangs', false, true, 8],
+    ['there', false, false, 6],
+  ])('counts it after a forced cancel, too, when it is %s', async (_what, lost, hangs, left) => {
     const rig = new MirrorRig({ size: 16 * GRANULE });
     await rig.source.write(0, pattern(16 * GRANULE, 1));
     const bitmap = rig.bitmap('b0', everyOther);
     let writes = 0;
-    rig.target.meddle = (verb) =>
-      verb === 'write' && ++writes === 3 ? new Promise(() => {}) : undefined;
+    rig.target.meddle = (verb) => {
+      if (hangs && verb === 'flush') return new Promise(() => {});
+      return verb === 'write' && ++writes === 3 ? new Promise(() => {}) : undefined;
+    };
     const job = rig.mirror({ bitmap: 'b0', bufSize: GRANULE });
     await expect.poll(() => writes).toBe(3);
     rig.target.lost = lost;
