@@ -1,6 +1,7 @@
 import { statSync } from 'node:fs';
 import { InvalidArgumentError } from 'commander';
 import { NbdUriError, parseNbdUri } from '../../protocol/nbd/uri.ts';
+import { parsePort } from '../net/address.ts';
 import type { Endpoint } from '../net/endpoint.ts';
 import { toTextAddress } from '../net/text-address.ts';
 import { UsageError } from '../util/errors.ts';
@@ -14,16 +15,34 @@ export function sizeOption(text: string): number {
 }
 
 export function portOption(text: string): number {
-  const port = Number(text);
-  if (!Number.isInteger(port) || port < 0 || port > 65535) {
+  const port = parsePort(text);
+  if (port === undefined) {
     throw new InvalidArgumentError('Expected a port number from 0 to 65535.');
   }
   return port;
 }
 
+/** A variable of a script that is not set would listen on every address. */
+export function hostOption(text: string): string {
+  if (text === '')
+    throw new InvalidArgumentError('Expected a host; 0.0.0.0 or :: is every address.');
+  return text;
+}
+
+export function pathOption(text: string): string {
+  if (text === '') throw new InvalidArgumentError('Expected a path.');
+  return text;
+}
+
 /** A number of things; 0 is no limit. */
 export function countOption(text: string): number {
   if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError('Expected a number, 0 for no limit.');
+  return Number(text);
+}
+
+/** As `reconnect-delay` of an NBD node; 0 does not wait. */
+export function secondsOption(text: string): number {
+  if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError('Expected a number of seconds.');
   return Number(text);
 }
 

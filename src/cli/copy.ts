@@ -1,4 +1,4 @@
-import { existsSync, unlinkSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import { setFlagsFromString } from 'node:v8';
 import type { Arguments } from '../../protocol/qmp/schema.ts';
 import type { Daemon } from '../daemon/daemon.ts';
@@ -12,7 +12,7 @@ import { createFile, sizeOf } from './serve.ts';
 /**
  * `copy`: a mirror without clients that ends when it is READY. A target that is larger than the
  * source is written at its beginning; a file that is not there is made, and taken away again when
- * the copy fails before it began.
+ * the copy fails or is interrupted, whatever it has got by then.
  */
 interface CopyOptions extends LogOptions {
   readonly targetIsZero: boolean;
@@ -30,10 +30,20 @@ type NodeOptions = Arguments<'blockdev-add'>;
  */
 const INTERRUPT_BUDGET = 2_000_000;
 
+/** How far a copy is, for what one that does not get to its end leaves behind. */
+interface Progress {
+  /** The target is a file of ours. */
+  created: boolean;
+  /** The target may have got something. */
+  begun: boolean;
+  watch?: MirrorWatch | undefined;
+}
+
 export async function copy(source: string, target: string, options: CopyOptions): Promise<void> {
   setFlagsFromString(`--interrupt-budget=${INTERRUPT_BUDGET}`);
+  const progress: Progress = { created: false, begun: false };
+  const over = onSignal(() => interrupt(target, progress));
   const daemon = makeDaemon(makeLateLog(options));
-  let created = false;
   try {
     await daemon.dispatcher.call('blockdev-add', {
       ...diskOptions(source),
@@ -41,16 +51,55 @@ export async function copy(source: string, target: string, options: CopyOptions)
       'read-only': true,
     } as NodeOptions);
     const size = await sizeOf(daemon, 'source');
-    created = !isNbdUri(target) && !existsSync(target) && createFile(target, size);
+    progress.created = !isNbdUri(target) && !existsSync(target) && createFile(target, size);
     const node = await addTarget(daemon, target, size);
-    const failure = await mirrorOnce(daemon, node, { ...options, isNew: created });
+    const failure = await mirrorOnce(daemon, node, options, progress);
     if (failure !== undefined)
       throw new UsageError(`Cannot copy ${source} to ${target}: ${failure}`);
   } catch (error) {
-    if (created) unlinkSync(target);
+    if (progress.created) remove(target);
     throw error;
   } finally {
+    // Nothing is half done any more.
+    over();
     await daemon.close();
+  }
+}
+
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+
+/**
+ * Calls `listener` before a signal ends us; until the returned function is called. Another signal
+ * meanwhile ends us without. We do not take things down in order as a daemon does: nobody is to be
+ * answered, and what a target has got of half a copy need not be flushed, which can take minutes.
+ */
+function onSignal(listener: () => void): () => void {
+  const ignore = () => {
+    for (const signal of SIGNALS) process.off(signal, end);
+  };
+  const end = (_name: string, number: number) => {
+    ignore();
+    listener();
+    process.exit(128 + number);
+  };
+  for (const signal of SIGNALS) process.on(signal, end);
+  return ignore;
+}
+
+function interrupt(target: string, { created, begun, watch }: Progress): void {
+  watch?.stop();
+  const what = !begun && !created ? 'nothing was copied' : `${target} is half copied`;
+  const left = created && remove(target) ? `${target} is removed again` : what;
+  process.stderr.write(`nbd-mirror: copy was interrupted: ${left}\n`);
+}
+
+/** Whether it is gone: somebody may have made its directory read-only meanwhile. */
+function remove(path: string): boolean {
+  try {
+    rmSync(path, { force: true });
+    return true;
+  } catch {
+    return false;
   }
 }
 
@@ -77,10 +126,12 @@ async function addTarget(daemon: Daemon, target: string, size: number): Promise<
 async function mirrorOnce(
   daemon: Daemon,
   target: string,
-  options: CopyOptions & { readonly isNew: boolean },
+  options: CopyOptions,
+  progress: Progress,
 ): Promise<string | undefined> {
   const shows = options.progress || (!options.quiet && process.stderr.isTTY === true);
-  const watch = shows ? new MirrorWatch(daemon) : undefined;
+  progress.watch = shows ? new MirrorWatch(daemon) : undefined;
+  progress.begun = true;
   try {
     const ended = new Promise<string | undefined>((resolve) => {
       daemon.dispatcher.onEvent(({ event, data }) => {
@@ -98,10 +149,10 @@ async function mirrorOnce(
       target,
       sync: 'full',
       speed: options.speed,
-      'target-is-zero': options.targetIsZero || options.isNew,
+      'target-is-zero': options.targetIsZero || progress.created,
     });
     return await ended;
   } finally {
-    watch?.stop();
+    progress.watch?.stop();
   }
 }

@@ -45,11 +45,14 @@ function late(level: string, make: () => Log): Log {
 function withPino(options: LogOptions): Log {
   const { pino } = createRequire(import.meta.url)('pino') as typeof import('pino');
   const format = options.logFormat ?? (process.stderr.isTTY ? 'text' : 'json');
-  const destination =
-    format === 'json'
-      ? pino.destination({ fd: 2, sync: true })
-      : { write: (line: string) => void process.stderr.write(textLine(line)) };
-  return pino({ level: options.logLevel, base: null }, destination);
+  if (format === 'text') {
+    const write = (line: string) => void process.stderr.write(textLine(line));
+    return pino({ level: options.logLevel, base: null }, { write });
+  }
+  const lines = pino.destination({ fd: 2, sync: true });
+  // As `outliveOutput`: its disk may be full.
+  lines.on('error', () => {});
+  return pino({ level: options.logLevel, base: null }, lines);
 }
 
 const LEVELS: Record<number, string> = { 20: 'debug', 30: 'info', 40: 'warn', 50: 'error' };

@@ -1,14 +1,24 @@
 import { Command, Option } from 'commander';
 import { QmpError } from '../../protocol/qmp/error.ts';
 import { BlockError, RefusedError, UsageError } from '../util/errors.ts';
-import { countOption, endpointOption, portOption, sizeOption } from './arguments.ts';
+import {
+  countOption,
+  endpointOption,
+  hostOption,
+  pathOption,
+  portOption,
+  secondsOption,
+  sizeOption,
+} from './arguments.ts';
+import { outliveOutput } from './output.ts';
 import { version } from './version.ts';
 
 /**
  * The command line: options to a daemon in this process, or to QMP requests to one elsewhere.
  * Each command's module is loaded only when it runs, so that `status` does not pay for a server.
  *
- * Exit codes: 0 well, 1 wrong use or failure, 2 a predicate is false, 3 cancelled by someone else.
+ * Exit codes: 0 well, 1 wrong use or failure, 2 a predicate is false, 128 and the number of the
+ * signal that interrupted.
  */
 const program = new Command('nbd-mirror')
   .description('Exports a disk over NBD and mirrors it, live, to a remote NBD target.')
@@ -40,11 +50,15 @@ function listening(command: Command): Command {
   return command
     .option('-x, --export-name <name>', 'name of the export (default: the empty name)', '')
     .option('-D, --description <text>', 'description of the export')
-    .option('-b, --bind <host>', 'address to listen on', '127.0.0.1')
+    .option('-b, --bind <host>', 'address to listen on', hostOption, '127.0.0.1')
     .option('-p, --port <port>', 'TCP port to listen on', portOption, 10809)
-    .option('-k, --socket <path>', 'Unix socket to listen on instead of TCP')
+    .addOption(
+      new Option('-k, --socket <path>', 'Unix socket to listen on instead of TCP')
+        .argParser(pathOption)
+        .conflicts(['bind', 'port']),
+    )
     .option('-e, --shared <n>', 'clients at a time; 0 is no limit', countOption, 100)
-    .option('-P, --pid-file <path>', 'write the process id there once clients can connect')
+    .option('-P, --pid-file <path>', 'has the process id once clients can connect', pathOption)
     .option('--qmp <address>', `QMP monitor: ${QMP_ADDRESSES}`, endpointOption)
     .option('--qmp-token-file <path>', 'file with the token that QMP clients must show')
     .addOption(logLevel())
@@ -75,6 +89,12 @@ listening(program.command('serve'))
   .option('--bitmap <name>', 'create this bitmap and copy only what is written from now on')
   .option('--granularity <size>', 'bytes that one dirty bit stands for', sizeOption)
   .addOption(copyMode())
+  .option(
+    '--reconnect-delay <seconds>',
+    'how long an NBD target that went away is waited for',
+    secondsOption,
+    30,
+  )
   .option('--speed <size>', 'copy at most so many bytes a second; 0 is no limit', sizeOption, 0)
   .addHelpText('after', serveExamples())
   .action(async (options) => (await import('./serve.ts')).serve(options));
@@ -89,11 +109,11 @@ program
   .command('copy')
   .description('copy a disk once: files, block devices and NBD URIs')
   .argument('<source>')
-  .argument('<target>', 'must be as large as the source, or a file that is not there yet')
+  .argument('<target>', 'at least as large as the source, or a file that is not there yet')
   .option('--target-is-zero', 'the target is known to read as zeroes', false)
   .option('--speed <size>', 'copy at most so many bytes a second; 0 is no limit', sizeOption, 0)
   .option('-p, --progress', 'show progress also when stderr is not a terminal', false)
-  .option('-q, --quiet', 'show no progress', false)
+  .addOption(new Option('-q, --quiet', 'show no progress').default(false).conflicts('progress'))
   .addOption(logLevel())
   .addOption(logFormat())
   .action(async (source, target, options) =>
@@ -104,7 +124,7 @@ program
   .command('daemon')
   .description('the command line of qemu-storage-daemon')
   .allowUnknownOption()
-  .helpOption(false)
+  .configureHelp({ formatHelp: daemonHelp })
   .argument('[options...]')
   .action(async (_words, _options, command: Command) =>
     (await import('./daemon-command.ts')).daemon(command.args),
@@ -144,6 +164,30 @@ Examples:
   nbd-mirror serve -s disk.raw -t nbd://h/d --copy-mode write-blocking --qmp unix:/run/qmp.sock`;
 }
 
+function daemonHelp(): string {
+  return `Usage: nbd-mirror daemon [options]
+
+The command line of qemu-storage-daemon. Options are carried out in their order.
+
+  --blockdev [driver=]DRIVER,node-name=NAME,...   add a node: file, host_device, nbd, raw,
+                                                  throttle, x-memory
+  --nbd-server addr.type=inet,addr.host=HOST,addr.port=PORT[,max-connections=N]
+  --nbd-server addr.type=unix,addr.path=PATH[,max-connections=N]
+  --export [type=]nbd,id=ID,node-name=NODE[,name=NAME][,writable=on|off]
+  --chardev socket,id=ID,path=PATH,server=on,wait=off       or host=HOST,port=PORT;
+                                                  websocket=on: a WebSocket, one message a frame
+  --monitor chardev=ID[,token-file=PATH]          QMP on that chardev; beyond this host clients
+                                                  need the token in the file
+  --object throttle-group,id=ID,limits.iops-total=N,...   for throttle nodes
+  --object iothread,id=ID                         accepted; one event loop does all the work
+  --pidfile PATH                                  written once everything listens
+  -h, --help                                      this text
+
+Values are key=value,outer.inner=value with ,, for a comma, or JSON that begins with {.
+`;
+}
+
+outliveOutput();
 program.parseAsync().catch((error: unknown) => {
   const isRefusal =
     error instanceof UsageError ||

@@ -36,7 +36,10 @@ export class MirrorWatch {
       // Refused when the process is ending.
       const jobs = await asked.catch(() => undefined);
       if (jobs === undefined || !this.#running) return;
-      if (jobs.length > 0) this.line.show(jobs.map((job) => this.#text(job)).join(' | '));
+      if (jobs.length > 0) {
+        const texts = jobs.map((job) => this.#text(job));
+        this.line.show(texts.join(' | '), jobs.map(newsOf).join(' | '));
+      }
       await new Promise<void>((resolve) => {
         systemClock.after(INTERVAL_MS, resolve);
       });
@@ -50,7 +53,7 @@ export class MirrorWatch {
       totalBytes: job.len,
       dirtyBytes: job['x-dirty-bytes'],
       bytesPerSecond: job['x-copy-rate'],
-      status: job['actively-synced'] ? 'actively synced' : job.status,
+      status: statusOf(job),
       elapsedSeconds: this.#elapsedSeconds(),
     });
   }
@@ -83,4 +86,13 @@ export class MirrorWatch {
   #elapsedSeconds(): number {
     return (performance.now() - this.#startMs) / 1000;
   }
+}
+
+function statusOf(job: BlockJob): string {
+  return job['actively-synced'] ? 'actively synced' : job.status;
+}
+
+/** What has changed when it has: once it is READY a mirror may follow its source for months. */
+export function newsOf(job: BlockJob): string {
+  return `${statusOf(job)} ${job.ready ? '' : job.offset}`;
 }

@@ -50,16 +50,19 @@ export class ProgressLine {
     this.#now = now;
   }
 
-  /** Shows `text`; off a terminal only when it is news and some time has passed. */
-  show(text: string): void {
+  /**
+   * Shows `text`; off a terminal only when some time has passed and `news`, what may be new in it,
+   * is not what it was.
+   */
+  show(text: string, news: string): void {
     if (this.#out.isTTY === true) {
       const width = (this.#out.columns ?? 80) - 1;
       this.#out.write(`\r\x1b[K${text.slice(0, width)}`);
       this.#open = true;
-    } else if (text !== this.#last && this.#now() - this.#lastAt >= PLAIN_INTERVAL_MS) {
+    } else if (news !== this.#last && this.#now() - this.#lastAt >= PLAIN_INTERVAL_MS) {
       this.#out.write(`${text}\n`);
       this.#lastAt = this.#now();
-      this.#last = text;
+      this.#last = news;
     }
   }
 

@@ -14,6 +14,11 @@ import { QMP_MESSAGE_BYTES_MAX } from '../util/limits.ts';
 const DIAL_TIMEOUT_MS = 10_000;
 const GREETING_TIMEOUT_MS = 10_000;
 
+const WRONG_SHOWN_CHARACTERS = 40;
+const MAY_BECOME_OBJECT = /^\s*(?:\{|$)/;
+/** What a message has that is no error. */
+const KINDS = ['QMP', 'event', 'return'];
+
 type Transport = Connection | WebSocketConnection;
 
 export interface QmpEvent {
@@ -36,6 +41,8 @@ export class QmpClient {
   #messages: Message[] = [];
   #waiter: ((message: Message | undefined) => void) | undefined;
   #ended = false;
+  /** The beginning of what arrived and is no QMP. */
+  #wrong: string | undefined;
 
   private constructor(connection: Transport, onEvent: (event: QmpEvent) => void) {
     this.#connection = connection;
@@ -81,7 +88,7 @@ export class QmpClient {
     const patience = clock.after(GREETING_TIMEOUT_MS, () => this.#end());
     const greeting = await this.#next();
     patience.cancel();
-    if (greeting?.QMP === undefined) throw new UsageError(`${peer} does not speak QMP`);
+    if (greeting?.QMP === undefined) throw this.#noQmp();
     try {
       await this.execute('qmp_capabilities', token === undefined ? token : { 'x-token': token });
     } catch (error) {
@@ -96,16 +103,21 @@ export class QmpClient {
     const request = { execute: command, ...(args && { arguments: args }) };
     this.#connection.write(Buffer.from(`${JSON.stringify(request)}\r\n`));
     const reply = await this.#next();
-    if (reply === undefined) throw new UsageError('The daemon has closed the connection');
+    if (reply === undefined) {
+      if (this.#wrong !== undefined) throw this.#noQmp();
+      throw new UsageError('The daemon has closed the connection');
+    }
     if (reply.error !== undefined) {
       throw new RefusedError(reply.error.desc, reply.error.class as RefusedError['errorClass']);
     }
     return reply.return;
   }
 
-  /** Resolves when the daemon has gone, or after `close`. */
-  get closed(): Promise<unknown> {
-    return this.#connection.closed;
+  /** Resolves when the daemon has gone, or after `close`; rejects when it was no QMP server. */
+  get closed(): Promise<void> {
+    return this.#connection.closed.then(() => {
+      if (this.#wrong !== undefined) throw this.#noQmp();
+    });
   }
 
   close(): void {
@@ -113,19 +125,33 @@ export class QmpClient {
   }
 
   #receive(text: string): void {
+    if (this.#ended) return;
     const lines = (this.#unread + text).split('\n');
     this.#unread = lines.pop()!;
     for (const line of lines) {
       if (line.trim() === '') continue;
       const message = readMessage(line);
       if (message === undefined) {
-        this.close();
+        this.#giveUp(line);
         return;
       }
       if (message.event !== undefined) this.#onEvent(message as QmpEvent);
       else if (this.#waiter !== undefined) this.#deliver(message);
       else this.#messages.push(message);
     }
+    // Who speaks another protocol may wait for us to say something, and never end the line.
+    if (!MAY_BECOME_OBJECT.test(this.#unread)) this.#giveUp(this.#unread);
+  }
+
+  #giveUp(wrong: string): void {
+    this.#wrong = wrong.trim().slice(0, WRONG_SHOWN_CHARACTERS);
+    this.close();
+    this.#end();
+  }
+
+  #noQmp(): UsageError {
+    const what = this.#wrong === undefined ? '' : `: it sent ${JSON.stringify(this.#wrong)}`;
+    return new UsageError(`${this.#connection.peer} does not speak QMP${what}`);
   }
 
   #next(): Promise<Message | undefined> {
@@ -156,11 +182,25 @@ async function connect(endpoint: Endpoint, clock: Clock, token?: string): Promis
   return dialWebSocket(endpoint.address, { ...options, messageBytesMax, token });
 }
 
-/** Undefined for what is no JSON: then it is no QMP server either. */
+/** Undefined for what is no message: then it is no QMP server either. */
 function readMessage(line: string): Message | undefined {
+  const value = parse(line);
+  if (!isObject(value)) return undefined;
+  if ('error' in value) {
+    const { error } = value;
+    return isObject(error) && typeof error['desc'] === 'string' ? (value as Message) : undefined;
+  }
+  return KINDS.some((kind) => kind in value) ? (value as Message) : undefined;
+}
+
+function parse(line: string): unknown {
   try {
-    return JSON.parse(line) as Message;
+    return JSON.parse(line);
   } catch {
     return undefined;
   }
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

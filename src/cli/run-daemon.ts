@@ -1,7 +1,8 @@
 import { Daemon } from '../daemon/daemon.ts';
 import { PidFile } from '../daemon/pid-file.ts';
 import { type Endpoint, formatEndpoint } from '../net/endpoint.ts';
-import { systemClock } from '../util/clock.ts';
+import { systemClock, type Timer } from '../util/clock.ts';
+import { UsageError } from '../util/errors.ts';
 import type { Log } from '../util/log.ts';
 import { type LogOptions, makeLog } from './logger.ts';
 import { version } from './version.ts';
@@ -32,10 +33,16 @@ export async function runDaemon(
   options: DaemonOptions,
   setUp: (daemon: Daemon) => Promise<void>,
 ): Promise<void> {
+  if (options.qmpTokenFile !== undefined && options.qmp === undefined) {
+    throw new UsageError('--qmp-token-file makes no sense without --qmp');
+  }
   const daemon = makeDaemon(makeLog(options));
   const stopped = stopSignal();
+  const stay = stayAlive();
   let pidFile: PidFile | undefined;
   try {
+    // Before anything else is done: a mirror may have overwritten its target when it is refused.
+    if (options.pidFile !== undefined) pidFile = PidFile.prepare(options.pidFile, process.pid);
     if (options.qmp !== undefined) {
       const endpoint = await daemon.listenQmp(options.qmp, options.qmpTokenFile);
       process.stdout.write(`QMP on ${formatEndpoint(endpoint)}\n`);
@@ -45,14 +52,28 @@ export async function runDaemon(
       // Something that we wait for does not answer; nobody was promised anything yet.
       ready.catch(() => {});
       await daemon.close();
+      pidFile?.remove();
       process.exit(0);
     }
-    if (options.pidFile !== undefined) pidFile = PidFile.write(options.pidFile, process.pid);
+    pidFile?.publish();
     await Promise.race([stopped, daemon.quitting]);
   } finally {
+    stay.cancel();
     await daemon.close();
     pidFile?.remove();
   }
+}
+
+const STAY_MS = 2 ** 31 - 1;
+
+/** A process that listens nowhere would end at once; qemu-storage-daemon stays, too. */
+function stayAlive(): Timer {
+  let timer: Timer;
+  const wait = () => {
+    timer = systemClock.after(STAY_MS, wait);
+  };
+  wait();
+  return { cancel: () => timer.cancel() };
 }
 
 export function stopSignal(): Promise<void> {

@@ -4,7 +4,7 @@ import type { Arguments } from '../../protocol/qmp/schema.ts';
 import type { Daemon } from '../daemon/daemon.ts';
 import { isLoopback, type SocketAddress } from '../net/address.ts';
 import { UsageError } from '../util/errors.ts';
-import { diskOptions, fileDriver } from './arguments.ts';
+import { diskOptions, fileDriver, isNbdUri } from './arguments.ts';
 import { MirrorWatch } from './mirror-watch.ts';
 import { type DaemonOptions, runDaemon } from './run-daemon.ts';
 
@@ -31,6 +31,8 @@ interface ServeOptions extends ListenOptions {
   readonly bitmap?: string;
   readonly granularity?: number;
   readonly copyMode: 'background' | 'write-blocking';
+  /** Seconds. */
+  readonly reconnectDelay: number;
   readonly speed: number;
 }
 
@@ -43,13 +45,16 @@ export async function serve(options: ServeOptions): Promise<void> {
       'A read-only export is never written to, so --target makes no sense; use copy',
     );
   }
+  if (targets.length === 0) assertNothingForMirrors(options);
   let watch: MirrorWatch | undefined;
   await runDaemon(options, async (daemon) => {
     await daemon.dispatcher.call('blockdev-add', sourceNode(options));
     for (const [index, target] of targets.entries()) {
-      await addTarget(daemon, `target${index}`, target, options.source);
+      await addTarget(daemon, index, target, options);
     }
-    // Mirrors first: when one of them is refused, no client has seen the export.
+    // An address that cannot be had is found out before a target is written to. The export comes
+    // last: what its clients write has to be seen by the mirrors.
+    await listen(daemon, options);
     if (targets.length > 0) watch = new MirrorWatch(daemon);
     for (const index of targets.keys()) await startMirror(daemon, index, options);
     await addExport(daemon, options, 'source', !options.readOnly);
@@ -70,6 +75,8 @@ export async function receive(
         'node-name': 'disk',
         discard: 'unmap',
       });
+      await assertSize(daemon, file, options.size);
+      await listen(daemon, options);
       await addExport(daemon, options, 'disk', true);
       serving = true;
     });
@@ -101,16 +108,37 @@ function sourceNode(options: ServeOptions): NodeOptions {
   };
 }
 
+/** What would be ignored is a mistake: somebody wants a mirror and has none. */
+function assertNothingForMirrors({ bitmap, granularity, speed }: ServeOptions): void {
+  const given = { bitmap, granularity, speed: speed || undefined };
+  for (const [name, value] of Object.entries(given)) {
+    if (value !== undefined) throw new UsageError(`--${name} makes no sense without --target`);
+  }
+}
+
 /** Opens a target; one of another size is refused before anything runs. */
-async function addTarget(daemon: Daemon, node: string, target: string, source: string) {
-  const options = { ...diskOptions(target), 'node-name': node, discard: 'unmap' } as NodeOptions;
-  await daemon.dispatcher.call('blockdev-add', options);
+async function addTarget(daemon: Daemon, index: number, target: string, options: ServeOptions) {
+  const { source, reconnectDelay } = options;
+  const node = `target${index}`;
+  await daemon.dispatcher.call('blockdev-add', {
+    ...diskOptions(target),
+    'node-name': node,
+    discard: 'unmap',
+    ...(isNbdUri(target) && { 'reconnect-delay': reconnectDelay }),
+  } as NodeOptions);
   const [sourceBytes, targetBytes] = [await sizeOf(daemon, 'source'), await sizeOf(daemon, node)];
   if (sourceBytes === targetBytes) return;
   throw new UsageError(
     `Cannot mirror ${source} to ${target}: the source has ${sourceBytes} bytes and the target ` +
       `${targetBytes}; both must be equally large`,
   );
+}
+
+/** One that is there already may be another disk than was meant. */
+async function assertSize(daemon: Daemon, file: string, wanted: number | undefined): Promise<void> {
+  const bytes = await sizeOf(daemon, 'disk');
+  if (wanted === undefined || bytes === wanted) return;
+  throw new UsageError(`Cannot receive into ${file}: it has ${bytes} bytes, not ${wanted}`);
 }
 
 export async function sizeOf(daemon: Daemon, node: string): Promise<number> {
@@ -142,18 +170,22 @@ async function startMirror(daemon: Daemon, index: number, options: ServeOptions)
   });
 }
 
+async function listen(daemon: Daemon, options: ListenOptions): Promise<void> {
+  const { bind, port, socket, shared } = options;
+  const data = socket === undefined ? { host: bind, port: String(port) } : { path: socket };
+  await daemon.dispatcher.execute('nbd-server-start', {
+    addr: { type: socket === undefined ? 'inet' : 'unix', data },
+    'max-connections': shared,
+  });
+}
+
 async function addExport(
   daemon: Daemon,
   options: ListenOptions,
   node: string,
   writable: boolean,
 ): Promise<void> {
-  const { bind, port, socket, exportName, description, shared } = options;
-  const data = socket === undefined ? { host: bind, port: String(port) } : { path: socket };
-  await daemon.dispatcher.execute('nbd-server-start', {
-    addr: { type: socket === undefined ? 'inet' : 'unix', data },
-    'max-connections': shared,
-  });
+  const { bind, exportName, description } = options;
   await daemon.dispatcher.call('block-export-add', {
     type: 'nbd',
     id: 'export0',
@@ -180,12 +212,16 @@ function isWide(address: SocketAddress): boolean {
 /** Makes a sparse file; false when there is one already. */
 export function createFile(path: string, size: number): boolean {
   if (existsSync(path)) return false;
+  let fd: number | undefined;
   try {
-    const fd = openSync(path, 'wx');
+    fd = openSync(path, 'wx');
     ftruncateSync(fd, size);
-    closeSync(fd);
     return true;
   } catch (error) {
+    // Not one of another size: the next attempt would take it for the disk.
+    if (fd !== undefined) unlinkSync(path);
     throw new UsageError(`Cannot create ${path}: ${(error as Error).message}`);
+  } finally {
+    if (fd !== undefined) closeSync(fd);
   }
 }

@@ -2,6 +2,7 @@ import type { Returns } from '../../protocol/qmp/schema.ts';
 import type { Endpoint } from '../net/endpoint.ts';
 import { systemClock } from '../util/clock.ts';
 import { formatBytes } from '../util/units.ts';
+import { endWithReader } from './output.ts';
 import { QmpClient } from './qmp-client.ts';
 
 /** `status`: what a daemon exports and mirrors, for people, for programs, and as a predicate. */
@@ -18,6 +19,7 @@ type Exports = Returns<'query-block-exports'>;
 type Jobs = Returns<'query-block-jobs'>;
 
 export async function status(options: StatusOptions): Promise<void> {
+  endWithReader();
   const client = await QmpClient.connect(options.qmp, systemClock, {
     tokenFile: options.qmpTokenFile,
   });

@@ -1,34 +1,70 @@
-import { readFileSync, unlinkSync, writeFileSync } from 'node:fs';
+import { readFileSync, renameSync, statSync, unlinkSync, writeFileSync } from 'node:fs';
 import { UsageError } from '../util/errors.ts';
 
-/** Written when clients can connect, removed at a clean end; a stale one is replaced. */
+/**
+ * There when clients can connect, and gone after a clean end. A stale one is replaced. It is
+ * written beside its place first, so that what stands in its way is known before anything is done,
+ * and nobody ever reads half of it.
+ */
 export class PidFile {
   readonly #path: string;
+  readonly #pid: number;
 
-  private constructor(path: string) {
+  private constructor(path: string, pid: number) {
     this.#path = path;
+    this.#pid = pid;
   }
 
-  /** `UsageError` when it cannot be written, or names a process that is alive. */
-  static write(path: string, pid: number): PidFile {
+  /** `UsageError` when it cannot be written, or names an nbd-mirror that is running. */
+  static prepare(path: string, pid: number): PidFile {
     const owner = readOwner(path);
-    if (owner !== undefined && owner !== pid && isAlive(owner)) {
+    if (owner !== undefined && owner !== pid && isRunning(owner)) {
       throw new UsageError(`Cannot write pid file ${path}: process ${owner} has it and is running`);
     }
-    try {
-      writeFileSync(path, `${pid}\n`);
-    } catch (error) {
-      throw new UsageError(`Cannot write pid file ${path}: ${(error as Error).message}`);
+    // A device would be replaced.
+    if (statSync(path, { throwIfNoEntry: false })?.isFile() === false) {
+      throw new UsageError(`Cannot write pid file ${path}: it is there, and not a file`);
     }
-    return new PidFile(path);
+    const file = new PidFile(path, pid);
+    try {
+      writeFileSync(file.#draft, `${pid}\n`);
+    } catch (error) {
+      remove(file.#draft);
+      throw cannotWrite(path, error);
+    }
+    return file;
   }
 
-  remove(): void {
+  publish(): void {
     try {
-      unlinkSync(this.#path);
-    } catch {
-      // Somebody else removed it: gone is what was wanted.
+      renameSync(this.#draft, this.#path);
+    } catch (error) {
+      throw cannotWrite(this.#path, error);
     }
+  }
+
+  /** Whether it was published or not. Somebody else may have it by now. */
+  remove(): void {
+    remove(this.#draft);
+    if (readOwner(this.#path) === this.#pid) remove(this.#path);
+  }
+
+  get #draft(): string {
+    return `${this.#path}.${this.#pid}`;
+  }
+}
+
+function cannotWrite(path: string, error: unknown): UsageError {
+  // Without the call and the draft's name.
+  const [reason] = (error as Error).message.split(',');
+  return new UsageError(`Cannot write pid file ${path}: ${reason}`);
+}
+
+function remove(path: string): void {
+  try {
+    unlinkSync(path);
+  } catch {
+    // Gone is what was wanted.
   }
 }
 
@@ -41,11 +77,16 @@ function readOwner(path: string): number | undefined {
   }
 }
 
-function isAlive(pid: number): boolean {
+/** After a crash the number may belong to another program. */
+function isRunning(pid: number): boolean {
   try {
     process.kill(pid, 0);
-    return true;
   } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
+    if ((error as NodeJS.ErrnoException).code !== 'EPERM') return false;
+  }
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('nbd-mirror');
+  } catch {
+    return true;
   }
 }

@@ -1,6 +1,7 @@
 import { checkValue } from '../../protocol/qmp/check-arguments.ts';
 import { QmpError } from '../../protocol/qmp/error.ts';
 import type { Arguments, CommandName, Qmp, TypeName } from '../../protocol/qmp/schema.ts';
+import { parsePort } from '../net/address.ts';
 import type { Endpoint } from '../net/endpoint.ts';
 import { UsageError } from '../util/errors.ts';
 import { parseKeyval, parseObject } from './keyval.ts';
@@ -98,9 +99,9 @@ function nbdServer(text: string): Arguments<'nbd-server-start'> {
 
 /** `socket,id=ID,path=PATH,server=on,wait=off[,websocket=on]`, or host and port. */
 function addChardev(chardevs: Map<string, Endpoint>, text: string): void {
-  const options = parseKeyval(text, 'backend');
-  const { backend, id, path, host, port, server, websocket } = options as Record<string, string>;
-  const webSocket = websocket === 'on';
+  const keys = ['backend', 'id', 'path', 'host', 'port', 'server', 'wait', 'websocket'];
+  const options = readKeys(text, 'backend', keys);
+  const { backend, id, path, host, port, server, wait, websocket = 'off' } = options;
   if (id === undefined) throw new UsageError(`Parameter 'id' is missing in '${text}'`);
   if (backend !== 'socket') {
     throw new UsageError(`Chardev '${id}': only the backend 'socket' is offered, not '${backend}'`);
@@ -108,12 +109,19 @@ function addChardev(chardevs: Map<string, Endpoint>, text: string): void {
   if (server !== 'on') {
     throw new UsageError(`Chardev '${id}': only server=on is offered`);
   }
+  if (wait !== undefined && wait !== 'off') {
+    throw new UsageError(`Chardev '${id}': only wait=off is offered, nobody is waited for`);
+  }
+  if (websocket !== 'on' && websocket !== 'off') {
+    throw new UsageError(`Chardev '${id}': websocket is on or off, not '${websocket}'`);
+  }
+  const webSocket = websocket === 'on';
   if (path !== undefined) {
     chardevs.set(id, { address: { type: 'unix', path }, webSocket });
     return;
   }
-  const number = Number(port);
-  if (host === undefined || !Number.isInteger(number) || number < 0 || number > 65535) {
+  const number = parsePort(port ?? '');
+  if (!host || number === undefined) {
     throw new UsageError(`Chardev '${id}' needs path=PATH, or host=HOST,port=PORT`);
   }
   chardevs.set(id, { address: { type: 'inet', host, port: number }, webSocket });
@@ -121,7 +129,7 @@ function addChardev(chardevs: Map<string, Endpoint>, text: string): void {
 
 /** `chardev=ID[,token-file=PATH]`. */
 function monitor(chardevs: ReadonlyMap<string, Endpoint>, text: string): Step {
-  const options = parseKeyval(text, 'chardev') as Record<string, string>;
+  const options = readKeys(text, 'chardev', ['chardev', 'mode', 'token-file']);
   const { chardev, mode, 'token-file': tokenFile } = options;
   if (mode !== undefined && mode !== 'control') {
     throw new UsageError(`Monitor mode '${mode}' is not offered, only 'control' (QMP)`);
@@ -129,4 +137,14 @@ function monitor(chardevs: ReadonlyMap<string, Endpoint>, text: string): Step {
   const endpoint = chardev === undefined ? undefined : chardevs.get(chardev);
   if (endpoint === undefined) throw new UsageError(`chardev "${chardev ?? ''}" not found`);
   return { do: 'monitor', endpoint, tokenFile };
+}
+
+/** Options that no schema has. */
+function readKeys(text: string, impliedKey: string, known: readonly string[]) {
+  const options = parseKeyval(text, impliedKey);
+  for (const [key, value] of Object.entries(options)) {
+    if (known.includes(key) && typeof value === 'string') continue;
+    throw new UsageError(`Invalid parameter '${key}' (in '${text}')`);
+  }
+  return options as Readonly<Record<string, string | undefined>>;
 }

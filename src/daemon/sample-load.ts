@@ -21,6 +21,8 @@ export class SampleLoad {
   writes = 0;
   readonly #client: NbdClient;
   readonly #done: Promise<void>;
+  /** Rejects when a write fails; does not end otherwise. */
+  readonly failed: Promise<never>;
   #running = true;
 
   static async start(options: LoadOptions): Promise<SampleLoad> {
@@ -35,6 +37,7 @@ export class SampleLoad {
   private constructor(client: NbdClient, options: LoadOptions) {
     this.#client = client;
     this.#done = this.#run(options);
+    this.failed = this.#done.then(() => new Promise<never>(() => {}));
   }
 
   /** Ends the load; resolves when the last write has been answered. Can be called again. */

@@ -199,7 +199,8 @@ export class NbdLink {
       this.#fail(new Error(`${client.peer} came back as another disk: ${difference}`));
       return;
     }
-    this.#log.info({ server: client.peer }, 'the NBD server is back');
+    // As loud as the loss, of which somebody may have been woken up.
+    this.#log.warn({ server: client.peer }, 'the NBD server is back');
     this.info = client.info;
     this.#state = this.#connected(client);
     for (const listener of this.#listeners) listener();

@@ -64,17 +64,6 @@ export class ByteQueue {
     return filled;
   }
 
-  /** A copy of the next bytes, at most `bytes` of them, which stay in the queue. */
-  peek(bytes: number): Buffer {
-    const seen = Buffer.allocUnsafe(Math.min(bytes, this.#length));
-    let filled = 0;
-    for (const chunk of this.#chunks) {
-      if (filled === seen.length) break;
-      filled += chunk.copy(seen, filled);
-    }
-    return seen;
-  }
-
   clear(): void {
     this.#chunks = [];
     this.#length = 0;

@@ -6,9 +6,8 @@ export interface Endpoint {
   readonly webSocket: boolean;
 }
 
-/** As people write it: `127.0.0.1:4444`, `unix:/run/qmp.sock`, `ws://127.0.0.1:4444`. */
+/** As options take it: `tcp:127.0.0.1:4444`, `unix:/run/qmp.sock`, `ws://127.0.0.1:4444`. */
 export function formatEndpoint({ address, webSocket }: Endpoint): string {
-  if (!webSocket) return formatAddress(address);
-  if (address.type === 'unix') return `ws+unix:${address.path}`;
-  return `ws://${formatAddress(address)}`;
+  if (address.type === 'unix') return `${webSocket ? 'ws+' : ''}${formatAddress(address)}`;
+  return `${webSocket ? 'ws://' : 'tcp:'}${formatAddress(address)}`;
 }

@@ -68,6 +68,9 @@ export async function bind<Kind extends Server>(
   address: SocketAddress,
   makeServer: () => Kind,
 ): Promise<{ readonly server: Kind; readonly address: SocketAddress }> {
+  if (address.type === 'unix' && address.path === '') {
+    throw new UsageError('Cannot listen on a Unix socket: its path is empty');
+  }
   if (address.type === 'unix' && Buffer.byteLength(address.path) > UNIX_PATH_BYTES_MAX) {
     throw new UsageError(
       `Cannot listen on ${formatAddress(address)}: a socket's path has at most ` +
@@ -94,6 +97,9 @@ export async function bind<Kind extends Server>(
 function whyNot(error: NodeJS.ErrnoException, address: SocketAddress): string {
   const directory = address.type === 'unix' ? dirname(address.path) : '.';
   if (error.code === 'EACCES' && !existsSync(directory)) return `there is no ${directory}`;
+  if (error.code === 'EADDRINUSE' && address.type === 'unix' && !isSocket(address.path)) {
+    return 'there is something else than a socket';
+  }
   return reasonOf(error);
 }
 
@@ -120,10 +126,14 @@ function actualAddress(address: SocketAddress, server: Server): SocketAddress {
 
 /** Removes a socket that a dead process left; never one that is in use, nor any other file. */
 async function removeStale(path: string): Promise<boolean> {
-  if (!lstatSync(path, { throwIfNoEntry: false })?.isSocket()) return false;
+  if (!isSocket(path)) return false;
   if (!(await refusesConnections(path))) return false;
   unlinkSync(path);
   return true;
+}
+
+function isSocket(path: string): boolean {
+  return lstatSync(path, { throwIfNoEntry: false })?.isSocket() === true;
 }
 
 function refusesConnections(path: string): Promise<boolean> {

@@ -132,8 +132,6 @@ export const QMP_UNSENT_BYTES_MAX = 4 * MiB;
 
 /** Smallest bitmap granularity. */
 export const GRANULARITY_MIN = 512;
-/** Largest bitmap granularity. */
-export const GRANULARITY_MAX = 2 * GiB;
 /** Largest granularity of a mirror job. */
 export const MIRROR_GRANULARITY_MAX = 64 * MiB;
 /** Largest cluster of an image behind a target (qcow2's): more is never read around a write. */
@@ -142,9 +140,6 @@ export const TARGET_CLUSTER_BYTES_MAX = 2 * MiB;
  * Granularity when nobody says otherwise: what QEMU takes for a node that reports no cluster size.
  */
 export const GRANULARITY_DEFAULT = 64 * KiB;
-
-/** Offsets and lengths are JavaScript numbers: exact up to here (8 PiB). */
-export const BYTES_MAX = Number.MAX_SAFE_INTEGER;
 
 /** What one read from a socket can bring; each connection holds one such slab. */
 export const NET_SLAB_BYTES = 128 * KiB;

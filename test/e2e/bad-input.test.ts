@@ -1,8 +1,8 @@
-import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { makeImage, runNbdMirror } from '../support/nbd-mirror.ts';
+import { makeImage, runNbdMirror, startNbdMirror } from '../support/nbd-mirror.ts';
 import { currentScope, tempDir } from '../support/peers.ts';
 
 /** Wrong use: one sentence on stderr that names the thing, exit code 1, nothing made or changed. */
@@ -96,6 +96,15 @@ describe('serve refuses', () => {
     [['--qmp', 'nowhere'], 'unix:PATH'],
     [['--qmp', 'tcp:0.0.0.0:4444'], 'loopback'],
     [['--read-only', '-t', 'T'], 'read-only'],
+    [['--port', '1e3'], 'port'],
+    [['--port', ''], 'port'],
+    [['--bind', ''], 'host'],
+    [['--port', '1000'], '--socket'],
+    [['--bitmap', 'b'], '--target'],
+    [['--granularity', '64K'], '--target'],
+    [['--speed', '1M'], '--target'],
+    [['--qmp-token-file', 'token'], '--qmp'],
+    [['--reconnect-delay', 'soon', '-t', 'T'], 'seconds'],
   ])('%j', async (args, part) => {
     const directory = await tempDir();
     const [source, target] = [join(directory, 'disk.raw'), join(directory, 'copy.raw')];
@@ -108,6 +117,40 @@ describe('serve refuses', () => {
     );
     expect(said).toContain(part);
     expect(said).not.toContain('    at ');
+  });
+});
+
+describe('before a target is written to, serve refuses', () => {
+  it.each([
+    [['--bind', '192.0.2.77'], '192.0.2.77'],
+    [['--pid-file', '/no/such/directory/pid'], '/no/such/directory/pid'],
+    [['--pid-file', '/dev/null'], 'not a file'],
+    [['--socket', 'FILE'], 'something else than a socket'],
+  ])('%j', async (args, part) => {
+    const directory = await tempDir();
+    const [source, target] = [join(directory, 'disk.raw'), join(directory, 'copy.raw')];
+    await makeImage(source, MiB, Buffer.from('data'));
+    await makeImage(target, MiB);
+    const given = args.map((word) => (word === 'FILE' ? source : word));
+    const said = await refusal(['serve', '-s', source, '-t', target, ...given], directory);
+    expectSentence(said, part);
+    expect(readFileSync(target).equals(Buffer.alloc(MiB))).toBe(true);
+  });
+});
+
+describe('receive refuses', () => {
+  it('a size that no file can have, and makes none', async () => {
+    const directory = await tempDir();
+    const args = ['receive', join(directory, 'new.raw'), '--size', '9000000000000000'];
+    expectSentence(await refusal(args, directory), 'new.raw');
+  });
+
+  it('a disk of another size than it was to make', async () => {
+    const directory = await tempDir();
+    const disk = join(directory, 'disk.raw');
+    await makeImage(disk, MiB);
+    const args = ['receive', disk, '--size', '2M', '-k', join(directory, 's')];
+    expectSentence(await refusal(args, directory), disk, '1048576', '2097152');
   });
 });
 
@@ -158,24 +201,15 @@ describe('other commands refuse', () => {
     expectSentence(said, `${directory}/no.sock`);
   });
 
-  it('a pid file of a process that runs, and leave it alone', async () => {
+  it('a pid file of one that runs, and leave it alone', async () => {
     const directory = await tempDir();
     const [source, pidFile] = [join(directory, 'disk.raw'), join(directory, 'pid')];
     await makeImage(source, MiB);
-    writeFileSync(pidFile, `${process.pid}\n`);
-    const { code, stderr } = await runNbdMirror([
-      'serve',
-      '-s',
-      source,
-      '-k',
-      join(directory, 's'),
-      '-P',
-      pidFile,
-    ]);
-    expect(code).toBe(1);
-    expectSentence(stderr, pidFile, String(process.pid));
-    expect(existsSync(pidFile)).toBe(true);
-    expect(existsSync(join(directory, 's'))).toBe(false);
+    const first = ['daemon', '--blockdev', `file,node-name=d,filename=${source}`];
+    const running = await startNbdMirror([...first, '--pidfile', pidFile], { readyFile: pidFile });
+    const second = ['serve', '-s', source, '-k', join(directory, 's'), '-P', pidFile];
+    expectSentence(await refusal(second, directory), pidFile, String(running.pid));
+    expect(readFileSync(pidFile, 'utf8')).toBe(`${running.pid}\n`);
   });
 
   it('an unknown command, with the nearest one', async () => {

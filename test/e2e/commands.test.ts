@@ -101,6 +101,34 @@ describe('serve with a target', () => {
     expect(existsSync(path('copy.sock'))).toBe(false);
   });
 
+  it('goes on when its target has been away', { timeout: 40_000 }, async () => {
+    const directory = await tempDir();
+    const path = (name: string) => join(directory, name);
+    await makeImage(path('disk.raw'), 8 * MiB, randomBytes(MiB));
+    const receive = ['receive', path('copy.raw'), '--size', '8M', '-k', path('copy.sock')];
+    const start = () => startNbdMirror(receive, { readyLine: /socket=/ });
+    const receiver = await start();
+    const uri = `nbd+unix:///?socket=${path('copy.sock')}`;
+    const monitor = ['--qmp', `unix:${path('qmp.sock')}`];
+    const serve = ['serve', '-s', path('disk.raw'), '-t', uri, '-k', path('disk.sock')];
+    const server = await startNbdMirror([...serve, ...monitor], { readyLine: /disk\.sock/ });
+    const isReady = async () => (await runNbdMirror(['status', ...monitor, '--is', 'ready'])).code;
+    await expect.poll(isReady, { timeout: 20_000 }).toBe(0);
+    receiver.signal('SIGKILL');
+    await receiver.exited;
+    await makeImage(path('new.raw'), 8 * MiB, randomBytes(2 * MiB));
+    const disk = `nbd+unix:///?socket=${path('disk.sock')}`;
+    expect((await runNbdMirror(['copy', path('new.raw'), disk])).stderr).toBe('');
+    await start();
+    const qmp = await connectQmp(path('qmp.sock'));
+    await qmp.execute('block-job-cancel', { device: 'mirror0' });
+    const { data } = await qmp.event('BLOCK_JOB_COMPLETED', { device: 'mirror0' });
+    expect(data['error']).toBeUndefined();
+    expect(readFileSync(path('copy.raw')).equals(readFileSync(path('new.raw')))).toBe(true);
+    // Whoever was woken up by the first hears of the second.
+    expect(server.stderr).toMatch(/lost the NBD server.*\n.*the NBD server is back/);
+  });
+
   it('is asked with a token where the monitor wants one', async () => {
     const directory = await tempDir();
     const path = (name: string) => join(directory, name);

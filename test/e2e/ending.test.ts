@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { connectQmp, makeImage, startDaemon, startNbdMirror } from '../support/nbd-mirror.ts';
@@ -67,4 +68,13 @@ it('SIGTERM ends a serve that has not found its target yet', { timeout: 20_000 }
   await expect.poll(() => server.connections).toBe(1);
   process.signal('SIGTERM');
   expect(await process.exited).toBe(0);
+});
+
+it('a daemon that listens nowhere stays until it is told to end', async () => {
+  const pidFile = join(await tempDir(), 'pid');
+  const args = ['--blockdev', 'driver=x-memory,node-name=d,size=1M', '--pidfile', pidFile];
+  const daemon = await startNbdMirror(['daemon', ...args], { readyFile: pidFile });
+  daemon.signal('SIGTERM');
+  expect(await daemon.exited).toBe(0);
+  expect(existsSync(pidFile)).toBe(false);
 });

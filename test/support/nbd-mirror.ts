@@ -6,7 +6,7 @@ import { type RunningProcess, type RunOptions, type RunResult, run } from './pro
 import { QmpConnection } from './qmp-connection.ts';
 
 /** Our own program as users start it: the compiled command line. */
-const PROGRAM = fileURLToPath(new URL('../../bin/nbd-mirror', import.meta.url));
+export const PROGRAM = fileURLToPath(new URL('../../bin/nbd-mirror', import.meta.url));
 
 export function runNbdMirror(
   args: readonly string[],

@@ -83,6 +83,12 @@ describe("qemu-storage-daemon's command line", () => {
     [['--chardev', 'socket,id=c,path=/x'], 'only server=on'],
     [['--chardev', 'pty,id=c'], "only the backend 'socket'"],
     [['--chardev', 'socket,id=c,server=on,host=h,port=99999'], 'needs path=PATH'],
+    [['--chardev', 'socket,id=c,server=on,host=h,port='], 'needs path=PATH'],
+    [['--chardev', 'socket,id=c,server=on,host=,port=1'], 'needs path=PATH'],
+    [['--chardev', 'socket,id=c,server=on,path=/x,wait=on'], 'only wait=off'],
+    [['--chardev', 'socket,id=c,server=on,path=/x,websocket=yes'], 'websocket is on or off'],
+    [['--chardev', 'socket,id=c,server=on,path=/x,bogus=1'], "Invalid parameter 'bogus'"],
+    [['--monitor', 'chardev=c,prety=on'], "Invalid parameter 'prety'"],
     [['--object', 'secret,id=s'], "'qom-type' does not accept value 'secret'"],
     [['--nbd-server', 'addr.type=inet,addr.host=h'], "Parameter 'addr.port' is missing"],
   ])('refuses %j', (argv, message) => {

@@ -47,13 +47,6 @@ describe('ByteQueue', () => {
     expect(queue.length).toBe(0);
   });
 
-  it('shows what comes without taking it', () => {
-    const queue = queueOf('ab', 'cd');
-    expect(queue.peek(3).toString()).toBe('abc');
-    expect(queue.peek(9).toString()).toBe('abcd');
-    expect(queue.consume(4).toString()).toBe('abcd');
-  });
-
   it('takes back what was not used', () => {
     const queue = queueOf('cd');
     queue.unshift(Buffer.from('ab'));

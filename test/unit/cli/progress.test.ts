@@ -1,0 +1,34 @@
+import { describe, expect, it } from 'vitest';
+import { ProgressLine } from '../../../src/cli/progress.ts';
+
+function lineTo(isTTY: boolean) {
+  const written: string[] = [];
+  let now = 0;
+  const out = { isTTY, write: (text: string) => written.push(text) };
+  const line = new ProgressLine(out, () => now);
+  return {
+    written,
+    show(text: string, news: string) {
+      line.show(text, news);
+      now += 5000;
+    },
+  };
+}
+
+describe('a progress line', () => {
+  it('comes off a terminal only with news', () => {
+    const { written, show } = lineTo(false);
+    show('half in 5s', 'half');
+    show('half in 10s', 'half');
+    show('all in 15s', 'all');
+    expect(written).toEqual(['half in 5s\n', 'all in 15s\n']);
+  });
+
+  it('is drawn anew on a terminal, whatever it says', () => {
+    const { written, show } = lineTo(true);
+    show('half in 5s', 'half');
+    show('half in 10s', 'half');
+    expect(written).toHaveLength(2);
+    expect(written[1]).toContain('half in 10s');
+  });
+});
