@@ -18,7 +18,7 @@ import {
   type Row,
   shortcomings,
 } from './results.ts';
-import { growth, soak, WARM_UP_MINUTES } from './soak.ts';
+import { complaints, growth, soak, WARM_UP_MINUTES } from './soak.ts';
 import type { Measurement, Side, Workload } from './workload.ts';
 import { allWorkloads, shortWorkloads } from './workloads.ts';
 
@@ -29,8 +29,8 @@ const USAGE = `usage: npm run bench -- [options]
   --json          rows as JSON instead of a table
   --markdown      ratios as the table in docs/performance.md
   --short         few workloads and little time; exit 1 when a ratio stays 30 % below that table
-  --soak MINUTES  memory under load and mirrors instead; exit 1 when it grows after the first
-                  ${WARM_UP_MINUTES} minutes, which come before those
+  --soak MINUTES  memory under load and mirrors instead, after ${WARM_UP_MINUTES} minutes of both;
+                  exit 1 when it goes on growing; less than half an hour says little
   --check         exit 1 when a ratio to qemu-storage-daemon is below 1 or memory above 160 MiB
 $QSD chooses another qemu-storage-daemon; otherwise the newest that is found.
 `;
@@ -129,9 +129,13 @@ async function benchMemory(scope: Scope, minutes: number): Promise<number> {
     const note = isWarm ? '' : ', warming up';
     say(`${seconds.toFixed(0)} s: ${mebibytes.toFixed(1)} MiB${note}`);
   });
-  const sentences = growth(found.samples, found.peakMiB);
+  const anHour = growth(found.samples, minutes);
+  const sentences = complaints(anHour, found.peakMiB);
   for (const sentence of sentences) say(sentence);
-  if (sentences.length === 0) say(`memory is flat; ${found.peakMiB.toFixed(0)} MiB at most`);
+  if (sentences.length === 0) {
+    const peak = found.peakMiB.toFixed(0);
+    say(`memory is flat (${anHour.toFixed(1)} MiB an hour); ${peak} MiB at most`);
+  }
   return sentences.length > 0 ? 1 : 0;
 }
 
