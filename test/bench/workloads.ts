@@ -115,15 +115,17 @@ export function allWorkloads(setting: Setting): Workload[] {
   ];
 }
 
-/** A few that speak for the rest, against qemu-storage-daemon alone. */
+/** A few that speak for the rest. */
+export const SHORT_WORKLOADS: readonly string[] = [
+  'full mirror, 2 GiB of random data',
+  'export, 4 KiB random writes, depth 16',
+  'write-blocking mirror, 4 KiB random writes, depth 16',
+];
+
+/** Against qemu-storage-daemon alone. */
 export function shortWorkloads(setting: Setting): Workload[] {
-  const chosen = [
-    'full mirror, 2 GiB of random data',
-    'export, 4 KiB random writes, depth 16',
-    'write-blocking mirror, 4 KiB random writes, depth 16',
-  ];
   return allWorkloads(setting)
-    .filter(({ name }) => chosen.includes(name))
+    .filter(({ name }) => SHORT_WORKLOADS.includes(name))
     .map((workload) => ({
       ...workload,
       peers: workload.peers.filter(({ name }) => name === setting.qsd.name),
