@@ -442,6 +442,8 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
     pitfalls.end();
     await this.#parting;
     await top.idle();
+    // Client writes may have reached the target after its last flush.
+    if (this.#fatal !== undefined || this.forceCancelled) top.markUnflushed();
     bitmap.busy = false;
     unblock();
   }

@@ -198,6 +198,28 @@ describe("a caller's bitmap after a failure", () => {
     expect(bitmap.count).toBe(left * GRANULE);
   });
 
+  it('holds what reaches the target after its last flush', async () => {
+    const rig = new MirrorRig({ size: 16 * GRANULE });
+    const bitmap = rig.bitmap('b0');
+    const job = rig.mirror({ bitmap: 'b0', copyMode: 'write-blocking' });
+    await rig.ready();
+    await expect.poll(() => job.activelySynced).toBe(true);
+    let arrive = () => {};
+    const late = new Promise<void>((resolve) => {
+      arrive = resolve;
+    });
+    const fails = failing('write');
+    rig.target.meddle = (verb, { offset }) =>
+      verb === 'write' && offset === 0 ? late : fails(verb);
+    const waiting = rig.client.node.write(0, pattern(512, 1));
+    await rig.client.node.write(4 * GRANULE, pattern(512, 2));
+    await rig.event('JOB_STATUS_CHANGE', (event) => event.data.status === 'aborting');
+    arrive();
+    await waiting;
+    await job.ended;
+    expect([bitmap.isDirty(0), bitmap.isDirty(4 * GRANULE)]).toEqual([true, true]);
+  });
+
   it('holds it after a forced cancel, too', async () => {
     const rig = new MirrorRig({ size: 64 * GRANULE });
     await rig.source.write(0, pattern(64 * GRANULE, 1));
