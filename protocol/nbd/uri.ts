@@ -44,6 +44,11 @@ const TLS_PARAMETERS = new Set([
   'tls-username',
 ]);
 
+/** Whether it is meant as one, well formed or not. */
+export function isNbdUri(text: string): boolean {
+  return /^nbds?(\+\w+)?:/i.test(text);
+}
+
 /** Throws `NbdUriError`. */
 export function parseNbdUri(text: string): NbdUri {
   const fail = (why: string): never => {
@@ -59,9 +64,13 @@ export function parseNbdUri(text: string): NbdUri {
   const exportName = decodeName(path!.slice(1), fail);
   const socket = parameters.get('socket');
   parameters.delete('socket');
+  const tls = scheme!.toLowerCase() === 'nbds';
+  // Nobody may think that he is safe, or known.
+  if (!tls && parameters.size > 0) fail('TLS parameters go with nbds');
+  if (!tls && user !== undefined) fail('a user goes with nbds');
   const rest = {
     exportName,
-    tls: scheme!.toLowerCase() === 'nbds',
+    tls,
     ...(user === undefined ? {} : { user }),
     ...(parameters.size === 0 ? {} : { tlsParameters: Object.fromEntries(parameters) }),
   };

@@ -18,6 +18,7 @@ const MODES = 'test/unit/job/mirror-modes.test.ts';
 const STORM = 'test/unit/job/mirror-storm.test.ts';
 const ERRORS = 'test/unit/job/mirror-errors.test.ts';
 const MONITOR = 'test/unit/monitor/mirror.test.ts';
+const INTROSPECTION = 'test/interop/qmp-introspection.test.ts';
 
 export const DIFFERENCES = {
   integers: {
@@ -42,14 +43,14 @@ export const DIFFERENCES = {
     what: 'names that begin with `x-`',
     qemu: 'does not have ours',
     ours:
-      'figures of a mirror, the size of clusters behind its target, what an error was about, ' +
-      'nodes in memory',
+      'figures of a mirror and of an export, the size of clusters behind a target, why a server ' +
+      'is not connected, what an error was about, nodes in memory',
     why: 'QMP leaves such names to whoever needs more.',
   },
   'younger-members': {
     what: 'what came with QEMU 10.1',
     qemu: '10.0, the newest that the test may find, does not have it',
-    ours: '`target-is-zero`; `block-job-pause`, `-resume`, … are deprecated',
+    ours: '`target-is-zero`; `children` of nodes; `block-job-pause`, `-resume`, … are deprecated',
     why: 'The language is that of 10.1.',
   },
   'whole-qemu': {
@@ -69,6 +70,15 @@ export const DIFFERENCES = {
     qemu: 'commit, stream, backup; image formats and their backing files',
     ours: 'mirror; raw disks',
     why: 'What is not there is refused as a value that is not known.',
+  },
+  'absent-commands': {
+    what: 'commands for what is not here',
+    qemu: 'images that are created, chained, backed up; character devices and objects at run time',
+    ours: '`CommandNotFound`',
+    why:
+      'Disks are raw, monitors are there from the start. What an export or a mirror has done is ' +
+      'in `query-block-exports` and `query-block-jobs`.',
+    shownBy: [INTROSPECTION, 'has every command of qemu-storage-daemon but those with a reason'],
   },
   'job-that-never-was': {
     what: 'a mirror that is refused because its target cannot be written to',
@@ -104,6 +114,13 @@ export const DIFFERENCES = {
       'Less on the link. `count`, `len` and `offset` still speak in granules: `offset` moves ' +
       'when a granule is whole.',
     shownBy: [MODES, 'sends 4 KiB for a 4 KiB write in background mode'],
+  },
+  'empty-on-both-sides': {
+    what: 'a full mirror where source and target read as zeroes',
+    qemu: 'zeroes the target; `len` is all of the disk',
+    ours: 'does nothing; `len` is what one of the two has as data',
+    why: 'A sparse disk takes as long as what is in it, and so says its progress.',
+    shownBy: [MODES, 'does nothing where both are zero, though the target has data elsewhere'],
   },
   convergence: {
     what: 'the way to the end under load',

@@ -12,8 +12,10 @@ export interface ActiveRequest {
   readonly whole: DiskRange;
   readonly unitBytes: number;
   readonly onSource: Side;
-  /** Begins together with `onSource`; undefined: what the source reads as, after it. */
+  /** Undefined: what the source reads as when it is done. */
   readonly onTarget: Side | undefined;
+  /** `onTarget` begins when the source is done, and not together with it. */
+  readonly targetFollows: boolean;
   readonly flags: number;
 }
 

@@ -1,3 +1,4 @@
+import { allEnded } from '../util/all-ended.ts';
 import { BlockError } from '../util/errors.ts';
 import { watch } from '../util/pending.ts';
 import { type Completion, WRITE_FUA, ZERO_NO_FALLBACK } from './node.ts';
@@ -178,12 +179,5 @@ function begin(request: () => Completion): Completion {
     return request();
   } catch (error) {
     return Promise.reject(error);
-  }
-}
-
-/** Ends when every part has ended, whatever became of the others; then fails with the first. */
-async function allEnded(work: readonly Completion[]): Promise<void> {
-  for (const part of await Promise.allSettled(work)) {
-    if (part.status === 'rejected') throw part.reason;
   }
 }

@@ -34,7 +34,7 @@ export async function copyRange(
   const end = range.offset + range.length;
   for (let at = range.offset; at < end; ) {
     const rest = { offset: at, length: end - at };
-    const extents = await extentsOf(source, rest);
+    const extents = await extentsOf(source, rest, EXTENTS_MAX);
     for (const extent of extentsInUnits(extents, unitBytes, rest)) {
       assertWanted();
       if (extent.zero) await target.writeZeroes(extent.offset, extent.length, flags);
@@ -66,10 +66,14 @@ async function copyData(
   }
 }
 
-/** As QEMU: who cannot tell what the source holds copies it. */
-async function extentsOf(source: BlockNode, range: DiskRange): Promise<readonly Extent[]> {
+/** What is to be copied. As QEMU: who cannot tell what the source holds copies it. */
+export async function extentsOf(
+  source: BlockNode,
+  range: DiskRange,
+  extentsMax: number,
+): Promise<readonly Extent[]> {
   try {
-    return await source.blockStatus(range.offset, range.length, EXTENTS_MAX);
+    return await source.blockStatus(range.offset, range.length, extentsMax);
   } catch (error) {
     if (!(error instanceof BlockError)) throw error;
     return [{ ...range, hole: false, zero: false }];

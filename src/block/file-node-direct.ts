@@ -48,7 +48,7 @@ export class DirectDisk extends FileDisk implements BlockwiseDisk {
 
   #write(offset: number, data: Buffer, flags: number): Promise<void> {
     if ((flags & WRITE_FUA) === 0) return this.syscalls.write(this.fd, data, offset);
-    return this.syscalls.writeDurable(this.fd, data, offset);
+    return this.writeDurable(offset, data);
   }
 
   #isAligned(buffer: Buffer): boolean {

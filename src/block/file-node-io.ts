@@ -8,6 +8,7 @@ import type { FileBytes } from '../util/file-bytes.ts';
 import { KiB, MiB, UNCACHED_READS_MAX } from '../util/limits.ts';
 import { isZero, ZERO_BLOCK_BYTES } from './detect-zeroes.ts';
 import { WriteBreaker } from './file-node-breaker.ts';
+import type { SharedFlush } from './file-node-flush.ts';
 import { WritebackWatch } from './file-node-writeback.ts';
 import { FileZeroes } from './file-node-zeroes.ts';
 import { type Completion, WRITE_FUA, ZERO_MAY_UNMAP, ZERO_NO_FALLBACK } from './node.ts';
@@ -22,6 +23,7 @@ export interface FileIo {
 
 export interface FileHandle {
   readonly syscalls: Syscalls;
+  readonly flush: SharedFlush;
   readonly fd: number;
   /** A block device, not a regular file. */
   readonly device: boolean;
@@ -37,11 +39,15 @@ export interface FileHandle {
 export abstract class FileDisk implements FileIo {
   protected readonly syscalls: Syscalls;
   protected readonly fd: number;
+  readonly #flush: SharedFlush;
+  readonly #device: boolean;
   readonly #zeroes: FileZeroes;
 
   constructor(file: FileHandle) {
     this.syscalls = file.syscalls;
     this.fd = file.fd;
+    this.#flush = file.flush;
+    this.#device = file.device;
     this.#zeroes = new FileZeroes(file, (offset, data) => this.write(offset, data, 0));
   }
 
@@ -52,6 +58,16 @@ export abstract class FileDisk implements FileIo {
     return this.#zeroes.zero(
       { offset, length },
       { free: (flags & ZERO_MAY_UNMAP) !== 0, cheapOnly: (flags & ZERO_NO_FALLBACK) !== 0 },
+    );
+  }
+
+  /** On stable storage when it is done. */
+  protected writeDurable(offset: number, data: Buffer): Promise<void> {
+    return this.#flush.carry(
+      this.syscalls.writeDurable(this.fd, data, offset),
+      (code) =>
+        // A device has no lack of space of its own: what is under it could not take earlier pages.
+        code === 'EIO' || (this.#device && code === 'ENOSPC'),
     );
   }
 
@@ -157,12 +173,19 @@ export class BufferedDisk extends FileDisk {
   #hasOnlyData(offset: number, length: number): boolean {
     const head = this.#head;
     for (let at = offset; at < offset + length; at += ZERO_BLOCK_BYTES) {
-      const bytes = this.#inMemory
-        ? fs.readSync(this.fd, head, 0, head.length, at)
-        : this.syscalls.readCached(this.fd, head, at);
-      if (isZero(head, 0, bytes)) return false;
+      if (isZero(head, 0, this.#readHead(head, at))) return false;
     }
     return true;
+  }
+
+  /** Nothing, if there is an error: whoever reads in another way hears of it. */
+  #readHead(head: Buffer, at: number): number {
+    if (!this.#inMemory) return this.syscalls.readCached(this.fd, head, at);
+    try {
+      return fs.readSync(this.fd, head, 0, head.length, at);
+    } catch {
+      return 0;
+    }
   }
 
   override receive(offset: number, length: number, arrived: Arrived): Received | undefined {
@@ -176,7 +199,7 @@ export class BufferedDisk extends FileDisk {
   }
 
   override write(offset: number, data: Buffer, flags: number): Completion {
-    if ((flags & WRITE_FUA) !== 0) return this.syscalls.writeDurable(this.fd, data, offset);
+    if ((flags & WRITE_FUA) !== 0) return this.writeDurable(offset, data);
     if (data.length >= POOL_WRITE_BYTES_MIN || !this.#breaker.tryStart()) {
       return writeInPool(this.fd, data, offset);
     }

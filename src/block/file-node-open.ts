@@ -10,7 +10,7 @@ import type { FileHandle } from './file-node-io.ts';
  * Opens a disk image or a block device and says what it is. Every failure is one sentence that
  * names the file, since this is where an operator's typing mistakes arrive.
  */
-export interface OpenFile extends Omit<FileHandle, 'syscalls'> {
+export interface OpenFile extends Omit<FileHandle, 'syscalls' | 'flush'> {
   readonly size: number;
   /** Past the page cache: all requests are multiples of this. Undefined: through the cache. */
   readonly directBlockBytes: number | undefined;

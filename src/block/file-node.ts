@@ -98,7 +98,8 @@ export class FileNode extends BlockNode {
     this.#behaviour = { discard, detectZeroes, noFlush: cache.noFlush };
     this.#fd = fd;
     this.#isOpenForWriting = !readOnly;
-    const handle = { syscalls, ...file };
+    this.#flush = new SharedFlush(() => syncInPool(fd));
+    const handle = { syscalls, flush: this.#flush, ...file };
     if (directBlockBytes === undefined) {
       this.#disk = new BufferedDisk(handle, clock);
       this.#io = this.#disk;
@@ -108,13 +109,13 @@ export class FileNode extends BlockNode {
       this.#io = new AlignedAccess(disk);
     }
     this.#extents = new FileExtents(syscalls, fd, size);
-    this.#flush = new SharedFlush(() => syncInPool(fd));
   }
 
   override get features(): BlockFeatures {
     return {
       discard: this.#behaviour.discard === 'unmap',
       fastZero: this.#disk.zeroesAreCheap,
+      cheapZero: this.#disk.zeroesAreCheap,
       freeStatus: true,
     };
   }
@@ -169,10 +170,16 @@ export class FileNode extends BlockNode {
   }
 
   protected override doRead(offset: number, buffer: Buffer): Completion {
-    const done = this.#io.read(offset, buffer);
-    return done?.catch((error: unknown) => {
+    const failed = (error: unknown): never => {
       throw this.fail(error, 'read', { offset, length: buffer.length });
-    });
+    };
+    let done: Completion;
+    try {
+      done = this.#io.read(offset, buffer);
+    } catch (error) {
+      return failed(error);
+    }
+    return done?.catch(failed);
   }
 
   protected override doWrite(offset: number, data: Buffer, flags: number): Completion {

@@ -123,27 +123,28 @@ export class BlockGraph {
     return [...this.#uses].filter((use) => use.node === node);
   }
 
-  /** The nodes that stand on this one; of a node that is being opened the use alone is known. */
+  /**
+   * The nodes that stand on this one. Not those that are being opened, nor a filter that has left,
+   * whose last writes still use it: their uses alone are known.
+   */
   parentsOf(node: BlockNode): readonly BlockNode[] {
     return this.usersOf(node).flatMap(({ user }) => {
       const parent = user.startsWith('node ') ? this.find(user.slice('node '.length)) : undefined;
-      return parent === undefined ? [] : [parent];
+      return parent?.child === node ? [parent] : [];
     });
   }
 
-  /** Puts `filter`, whose child is `below`, between `below` and everybody who used it. */
-  insertFilter(filter: BlockNode, below: BlockNode): void {
-    assert(filter.child === below, 'the filter sits on the node');
+  /** Puts `filter`, which uses its child by `own`, between that and everybody else who uses it. */
+  insertFilter(filter: BlockNode, own: NodeUse): void {
+    assert(filter.child === own.node, 'the filter sits on the node');
     this.add(filter);
     this.#filters.add(filter);
-    this.replace(below, filter, `node ${filter.name}`);
+    this.replace(own.node, filter, own);
   }
 
-  /** Points every user of `from` at `to`, except the user named. */
-  replace(from: BlockNode, to: BlockNode, exceptUser?: string): void {
-    for (const use of this.#uses) {
-      if (use.node === from && use.user !== exceptUser) use.node = to;
-    }
+  /** Points every use of `from` at `to`, except one. */
+  replace(from: BlockNode, to: BlockNode, except?: NodeUse): void {
+    for (const use of this.#uses) if (use.node === from && use !== except) use.node = to;
   }
 
   /** Refuses new users, other jobs and removal for a node until the returned function is called. */

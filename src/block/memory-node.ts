@@ -11,7 +11,7 @@ import { BlockNode, type Extent, ZERO_MAY_UNMAP } from './node.ts';
 const PAGE_BYTES = 64 * KiB;
 
 export class MemoryNode extends BlockNode {
-  override readonly driver = 'memory';
+  override readonly driver = 'x-memory';
   override size: number;
   override readOnly: boolean;
   override readonly limits = {
@@ -19,7 +19,7 @@ export class MemoryNode extends BlockNode {
     preferredBytes: 4 * KiB,
     transferBytesMax: 64 * MiB,
   };
-  override readonly features = { discard: true, fastZero: true, freeStatus: true };
+  override readonly features = { discard: true, fastZero: true, cheapZero: true, freeStatus: true };
   readonly #pages = new Map<number, Buffer>();
   /** Which pages are there, in the form that finds the next one without visiting those between. */
   readonly #allocated: DirtyBitmap;

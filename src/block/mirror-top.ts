@@ -15,6 +15,7 @@ import {
   type BlockNode,
   type Completion,
   type DiskRange,
+  WRITE_FUA,
   ZERO_MAY_UNMAP,
   ZERO_NO_FALLBACK,
 } from './node.ts';
@@ -54,7 +55,7 @@ export interface MirrorListener {
 }
 
 export class MirrorTop extends FilterNode {
-  readonly driver = 'mirror-top';
+  readonly driver = 'mirror_top';
   /** Not named by the operator: queries look through it. */
   readonly implicit: boolean;
   readonly dirty: DirtyMap;
@@ -63,6 +64,8 @@ export class MirrorTop extends FilterNode {
   readonly unflushed: Unflushed;
   /** Client writes go to the target as well, before they are answered. */
   copiesSynchronously = false;
+  /** Clients are about to move to the target: who comes below would see no more writes. */
+  isLeaving = false;
   /** What of them goes there is whole multiples of this: the rest is read from the source. */
   writeUnitBytes = 1;
 
@@ -207,9 +210,10 @@ export class MirrorTop extends FilterNode {
         node.writeZeroes(part.offset, part.length, how);
     const zero = zeroWith(flags);
     if (!this.copiesSynchronously) return this.#pass(range, zero);
-    // "Fast or not at all" is a question to the source; the target has to follow it.
+    // "Fast or not at all" is a question to the source: the target follows what it has done.
     const targetFlags = flags & ~ZERO_NO_FALLBACK & this.#targetFlags;
-    return this.#onBoth(range, zero, zeroWith(targetFlags), targetFlags);
+    const mayRefuse = (flags & ZERO_NO_FALLBACK) !== 0;
+    return this.#onBoth(range, zero, zeroWith(targetFlags), targetFlags, mayRefuse);
   }
 
   protected doDiscard(offset: number, length: number, flags: number): Completion {
@@ -258,6 +262,15 @@ export class MirrorTop extends FilterNode {
     }
   }
 
+  /**
+   * The target was lost, and is found again. It may have lost as well what it had answered of
+   * requests that are on their way still, even when it has flushed in between.
+   */
+  targetWasLost(): void {
+    for (const { offset, length } of this.lock.ranges()) this.dirty.mark(offset, length);
+    this.markUnflushed();
+  }
+
   /** Marks what the target answered but never flushed: it may have lost it. */
   markUnflushed(): void {
     for (const run of this.unflushed.takeAll()) this.dirty.mark(run.offset, run.length);
@@ -285,18 +298,26 @@ export class MirrorTop extends FilterNode {
     });
   }
 
-  #onBoth(range: DiskRange, onSource: Side, onTarget: Side | undefined, flags: number): Completion {
+  #onBoth(
+    range: DiskRange,
+    onSource: Side,
+    onTarget: Side | undefined,
+    flags: number,
+    targetFollows = onTarget === undefined,
+  ): Completion {
     if (range.length === 0) return;
     this.#activeWrites++;
     const unitBytes = this.writeUnitBytes;
     const whole = wholeUnits(range, unitBytes, this.size);
+    // Around a part of a unit there is what the source has: it is read when the part is in.
+    const isWhole = whole === range;
     const request = {
       range,
       whole,
       unitBytes,
       onSource,
-      // Around a part of a unit there is what the source has: it is read when the part is in.
-      onTarget: whole === range ? onTarget : undefined,
+      onTarget: isWhole ? onTarget : undefined,
+      targetFollows: targetFollows || !isWhole,
       flags,
     };
     const write = new ActiveWrite(request, this.#onActiveEnd);
@@ -320,16 +341,20 @@ export class MirrorTop extends FilterNode {
       this.#activeWrites--;
       this.#passiveWrites++;
     }
-    const { whole, onTarget } = write.request;
+    const { whole, targetFollows } = write.request;
     const wanted = write.copies ? this.#activeRange(whole) : undefined;
     write.wanted = wanted;
     // The target's first: a remote server works on it while this thread writes to the source.
     const toTarget = wanted && this.#beginTarget(write, wanted);
     const toSource = this.#beginSource(write);
-    if (wanted !== undefined && onTarget === undefined && write.sourceFailure === undefined) {
-      const copied = Promise.resolve(toSource).then(() => this.#likeSource(wanted, write.request));
+    if (wanted !== undefined && targetFollows && write.sourceFailure === undefined) {
+      const follow = () => this.#followSource(wanted, write.request);
       write.beginSide();
-      watch(copied, write);
+      // A failure of the source is not one of the target.
+      watch(
+        Promise.resolve(toSource).then(follow, () => {}),
+        write,
+      );
     }
     write.keepsData =
       (toTarget !== undefined && keepsData(toTarget)) ||
@@ -341,9 +366,11 @@ export class MirrorTop extends FilterNode {
     this.#listener.onActiveBegin(wanted.length);
     // Before and after: a server that is lost in between may take with it what it answered.
     this.unflushed.add(wanted.offset, wanted.length);
+    const { onTarget, targetFollows } = write.request;
+    if (targetFollows) return;
     let done: Completion;
     try {
-      done = write.request.onTarget?.(this.#target.node, wanted);
+      done = onTarget?.(this.#target.node, wanted);
     } catch (error) {
       write.targetFailure = error;
       return;
@@ -375,7 +402,7 @@ export class MirrorTop extends FilterNode {
 
   readonly #onActiveEnd = (write: ActiveWrite) => {
     const { wanted, copies, sourceFailure, targetFailure } = write;
-    const { range, whole } = write.request;
+    const { range, whole, flags } = write.request;
     const failed = sourceFailure !== undefined || targetFailure !== undefined;
     // Marked before the range is let go and before anyone is told.
     if (!copies) this.#mark(range);
@@ -386,6 +413,8 @@ export class MirrorTop extends FilterNode {
       // What cannot be read of the source is marked: the copy that follows tells of it.
       if (!(targetFailure instanceof SourceUnread)) this.#targetFailed(targetFailure, range);
     }
+    // It may have failed for what was written before it, of which no flush will tell again.
+    if (targetFailure !== undefined && (flags & WRITE_FUA) !== 0) this.markUnflushed();
     write.hold.release();
     if (copies) this.#activeWrites--;
     else this.#passiveWrites--;
@@ -393,11 +422,15 @@ export class MirrorTop extends FilterNode {
     this.#tellIdle();
   };
 
-  #likeSource(range: DiskRange, request: ActiveRequest): Promise<void> {
-    const { unitBytes, flags } = request;
+  #followSource(range: DiskRange, request: ActiveRequest): Completion {
+    const { onTarget, unitBytes, flags } = request;
     const assertWanted = () => {
       if (this.#cancelled) throw new BlockError('ECANCELED', 'The mirror was cancelled');
     };
+    if (onTarget !== undefined) {
+      assertWanted();
+      return onTarget(this.#target.node, range);
+    }
     const options = { unitBytes, flags, assertWanted, buffers: this.#unitBuffers };
     return copyRange(this.#source.node, this.#target.node, range, options);
   }

@@ -8,6 +8,7 @@ import { NbdLink } from '../nbd-client/nbd-link.ts';
 import type { Abilities, Agreement } from '../nbd-client/negotiate.ts';
 import type { HotSockets } from '../net/hot-sockets.ts';
 import type { Syscalls } from '../sys/syscalls.ts';
+import { allEnded } from '../util/all-ended.ts';
 import type { Clock } from '../util/clock.ts';
 import { BlockError, RefusedError } from '../util/errors.ts';
 import type { FileBytes } from '../util/file-bytes.ts';
@@ -144,6 +145,7 @@ export class NbdNode extends BlockNode {
     return {
       discard: this.#can().trim,
       fastZero: this.#can().fastZero,
+      cheapZero: this.#can().writeZeroes,
       freeStatus: false,
     };
   }
@@ -174,8 +176,8 @@ export class NbdNode extends BlockNode {
     return this.#link.watchReconnects(listener);
   }
 
-  override get isLost(): boolean {
-    return this.#link.client === undefined;
+  override get unreachable(): string | undefined {
+    return this.#link.unreachable;
   }
 
   override close(): Promise<void> {
@@ -423,11 +425,4 @@ function extentsIn(
   }
   if (extents.length === 0) extents.push({ ...range, hole: false, zero: false });
   return extents;
-}
-
-/** Ends when every part has ended, since they share a buffer; then fails with the first failure. */
-async function allEnded(work: readonly Promise<void>[]): Promise<void> {
-  for (const part of await Promise.allSettled(work)) {
-    if (part.status === 'rejected') throw part.reason;
-  }
 }

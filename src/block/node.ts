@@ -52,6 +52,8 @@ export interface BlockFeatures {
   readonly discard: boolean;
   /** Write-zeroes costs less than writing zeroes, so ZERO_NO_FALLBACK can succeed. */
   readonly fastZero: boolean;
+  /** Zeroes reach the disk without their bytes. */
+  readonly cheapZero: boolean;
   /** Block status is told at once, without a promise: it is worth asking before each long read. */
   readonly freeStatus: boolean;
 }
@@ -64,6 +66,7 @@ export interface DiskRange {
 export abstract class BlockNode {
   /** `node-name` of QMP. */
   readonly name: string;
+  /** As QMP calls it. */
   abstract readonly driver: string;
   abstract readonly size: number;
   abstract readonly readOnly: boolean;
@@ -208,9 +211,12 @@ export abstract class BlockNode {
     return this.child?.watchReconnects(listener) ?? (() => {});
   }
 
-  /** Whether the disk is gone at the moment, with what it had answered and not flushed. */
-  get isLost(): boolean {
-    return this.child?.isLost ?? false;
+  /**
+   * Why the server that has the disk is not connected at the moment; undefined while it is, and for
+   * disks that need none. What it had answered and not flushed may be lost.
+   */
+  get unreachable(): string | undefined {
+    return this.child?.unreachable;
   }
 
   /**

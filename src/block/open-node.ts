@@ -15,8 +15,8 @@ import { ThrottleNode } from './throttle-node.ts';
 
 /**
  * From the options of a node, in the shape of QMP's `BlockdevOptions`, to the node: one entry a
- * driver. What an option means to a driver that cannot do it: a hint (`aio`, `detect-zeroes`) is
- * passed over.
+ * driver. Options that a driver cannot follow are passed over: `aio` by all, `cache`, `discard` and
+ * `detect-zeroes` by all but files.
  */
 export interface CommonOptions {
   readonly 'node-name'?: string | undefined;

@@ -33,6 +33,13 @@ export class RangeLock {
     return this.#claims.length - this.#waiting;
   }
 
+  /** The ranges that are held. */
+  *ranges(): Generator<{ readonly offset: number; readonly length: number }> {
+    for (const { offset, end, blockers } of this.#claims) {
+      if (blockers === 0) yield { offset, length: end - offset };
+    }
+  }
+
   /** Claims that wait for theirs. */
   get waiting(): number {
     return this.#waiting;

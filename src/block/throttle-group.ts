@@ -21,7 +21,6 @@ interface Waiter {
 }
 
 interface Lane {
-  readonly direction: Direction;
   /** Limits of this lane alone and limits of both lanes together. */
   readonly byteBuckets: readonly LeakyBucket[];
   readonly operationBuckets: readonly LeakyBucket[];
@@ -54,7 +53,6 @@ export class ThrottleGroup {
     const operations = bucketsOf('iops');
     this.#buckets = [...Object.values(bytes), ...Object.values(operations)];
     const lane = (direction: Direction): Lane => ({
-      direction,
       byteBuckets: [bytes.total, bytes[direction]],
       operationBuckets: [operations.total, operations[direction]],
       waiting: new Map(),

@@ -1,3 +1,4 @@
+import { extentsOf } from '../block/copy-range.ts';
 import { ZERO_BLOCK_BYTES, type ZeroRun, zeroRuns } from '../block/detect-zeroes.ts';
 import type { MirrorTop } from '../block/mirror-top.ts';
 import {
@@ -9,6 +10,7 @@ import {
 } from '../block/node.ts';
 import type { RangeHold } from '../block/range-lock.ts';
 import { extentsInUnits } from '../block/whole-units.ts';
+import { allEnded } from '../util/all-ended.ts';
 import { BufferPool } from '../util/buffer-pool.ts';
 import type { Clock } from '../util/clock.ts';
 import { asBlockError, BlockError } from '../util/errors.ts';
@@ -35,6 +37,9 @@ const SHORT_BURST_BYTES_MAX = 4 * MiB;
 const LANES_MAX = 16;
 /** Claims grow up to here while the source has nothing but zeroes. */
 const ZERO_CLAIM_BYTES_MAX = GiB;
+/** Where the target takes longer to zero one they begin anew from here: clients may wait for it. */
+const ZERO_MS_MAX = 100;
+const SLOW_ZERO_CLAIM_BYTES_MAX = 16 * MiB;
 const CLAIMS_MAX = 64;
 const EXTENTS_MAX = 256;
 
@@ -58,9 +63,12 @@ class SideError extends Error {
   }
 }
 
-interface Claim {
+interface HeldRange {
   readonly range: DiskRange;
   readonly hold: RangeHold;
+}
+
+interface Claim extends HeldRange {
   /** How much data may travel for it; what is left over is marked again. */
   readonly dataBytes: number;
   /** What did not travel of that. */
@@ -79,10 +87,12 @@ export class Copier {
   readonly #window: CopyWindow;
   readonly #dutyCycle: DutyCycle;
   readonly #skipsZeroes: boolean;
+  readonly #clock: Clock;
   readonly #pool: BufferPool;
   #cursor = 0;
   /** What a claim may cover besides: grows while there is nothing but zeroes. */
   #zeroBytes = 0;
+  #zeroBytesMax = ZERO_CLAIM_BYTES_MAX;
   #claims = 0;
   /** Data on its way: what the window bounds. */
   #inFlightBytes = 0;
@@ -113,6 +123,7 @@ export class Copier {
     this.#window = new CopyWindow(options.clock, options.window);
     this.#dutyCycle = new DutyCycle(options.clock);
     this.#skipsZeroes = options.skipsZeroes;
+    this.#clock = options.clock;
     this.#listener = options.listener;
     this.#pool = new BufferPool(options.window.bytesMax);
   }
@@ -188,21 +199,21 @@ export class Copier {
   }
 
   /** Holds the next dirty run from the cursor on that nobody else holds, once round the disk. */
-  #nextClaim(lengthMax: number): { range: DiskRange; hold: RangeHold } | undefined {
-    const { dirty, lock } = this.#top;
+  #nextClaim(lengthMax: number): HeldRange | undefined {
     const start = this.#cursor;
-    for (let wrapped = false; ; ) {
+    const found = this.#claimBefore(this.#top.size, lengthMax);
+    if (found !== undefined) return found;
+    this.firstPassDone = true;
+    this.#cursor = 0;
+    return this.#claimBefore(start, lengthMax);
+  }
+
+  /** Only a run that begins before `end`. */
+  #claimBefore(end: number, lengthMax: number): HeldRange | undefined {
+    const { dirty, lock } = this.#top;
+    for (;;) {
       const range = dirty.nextRun(this.#cursor, lengthMax);
-      if (range === undefined || (wrapped && range.offset >= start)) {
-        if (wrapped || start === 0) {
-          if (range === undefined) this.firstPassDone = true;
-          return undefined;
-        }
-        this.firstPassDone = true;
-        wrapped = true;
-        this.#cursor = 0;
-        continue;
-      }
+      if (range === undefined || range.offset >= end) return undefined;
       const part = { offset: range.offset, length: Math.min(range.length, dirty.unitBytes) };
       // Where a long run is held in some place, its beginning may be free.
       for (const wanted of range.length > part.length ? [range, part] : [range]) {
@@ -282,8 +293,9 @@ export class Copier {
     claim.unspentBytes = claim.dataBytes;
     for (const extent of extents) {
       if (claim.unspentBytes === 0) break;
-      const length = extent.zero ? extent.length : Math.min(extent.length, claim.unspentBytes);
-      if (!extent.zero) claim.unspentBytes -= length;
+      const isFree = extent.zero && this.#zeroesAreFree();
+      const length = isFree ? extent.length : Math.min(extent.length, claim.unspentBytes);
+      if (!isFree) claim.unspentBytes -= length;
       const { offset, zero } = extent;
       parts.push({ offset, length, zero });
       at = offset + length;
@@ -334,23 +346,22 @@ export class Copier {
   }
 
   async #extentsOf(range: DiskRange): Promise<readonly Extent[]> {
-    const { clusterBytes } = this.#top.dirty;
-    try {
-      const { offset, length } = range;
-      const extents = await this.#top.child.blockStatus(offset, length, EXTENTS_MAX);
-      return extentsInUnits(extents, clusterBytes, range);
-    } catch {
-      // As QEMU: who cannot tell what the source holds copies it.
-      return [{ ...range, hole: false, zero: false }];
-    }
+    const extents = await extentsOf(this.#top.child, range, EXTENTS_MAX);
+    return extentsInUnits(extents, this.#top.dirty.clusterBytes, range);
   }
 
   #adapt(extents: readonly Extent[], range: DiskRange): void {
     const first = extents[0]!;
     const allZero = first.zero && first.length === range.length;
-    this.#zeroBytes = allZero
-      ? Math.min(2 * Math.max(this.#zeroBytes, range.length), ZERO_CLAIM_BYTES_MAX)
-      : 0;
+    this.#zeroBytes =
+      allZero && this.#zeroesAreFree()
+        ? Math.min(2 * Math.max(this.#zeroBytes, range.length), this.#zeroBytesMax)
+        : 0;
+  }
+
+  /** As QEMU: where the target has to be sent every zero they count as data. */
+  #zeroesAreFree(): boolean {
+    return this.#target().features.cheapZero;
   }
 
   /** One after the other. What cannot be copied is marked again, then told of. */
@@ -373,11 +384,20 @@ export class Copier {
     try {
       if (this.#skipsZeroes && (await this.#targetIsZero(range))) return;
       this.#assertWanted();
+      const startMs = this.#clock.now();
       await this.#target().writeZeroes(range.offset, range.length, this.#top.zeroFlags);
+      this.#noteZeroed(this.#clock.now() - startMs);
     } catch (error) {
       throw new SideError('target', error);
     }
     this.#top.unflushed.add(range.offset, range.length);
+  }
+
+  #noteZeroed(tookMs: number): void {
+    this.#zeroBytesMax =
+      tookMs > ZERO_MS_MAX
+        ? SLOW_ZERO_CLAIM_BYTES_MAX
+        : Math.min(2 * this.#zeroBytesMax, ZERO_CLAIM_BYTES_MAX);
   }
 
   async #targetIsZero({ offset, length }: DiskRange): Promise<boolean> {
@@ -461,13 +481,5 @@ export class Copier {
   async #writeRun(start: number, data: Buffer, { offset, length, zero }: ZeroRun): Promise<void> {
     if (zero) await this.#target().writeZeroes(start + offset, length, this.#top.zeroFlags);
     else await this.#target().write(start + offset, data.subarray(offset, offset + length));
-  }
-}
-
-/** Resolves or fails when all of it has ended: only then may its buffer be used again. */
-async function allEnded(works: readonly Promise<void>[]): Promise<void> {
-  if (works.length === 1) return works[0];
-  for (const result of await Promise.allSettled(works)) {
-    if (result.status === 'rejected') throw result.reason;
   }
 }

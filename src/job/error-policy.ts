@@ -4,6 +4,13 @@ import type { Errno } from '../util/errors.ts';
 export type OnError = 'report' | 'ignore' | 'enospc' | 'stop' | 'auto';
 export type ErrorAction = 'report' | 'ignore' | 'stop';
 
+/** What an operator is told of it. */
+export const CONSEQUENCE: Record<ErrorAction, string> = {
+  report: 'the mirror fails',
+  ignore: 'the mirror tries again',
+  stop: 'the mirror is stopped until block-job-resume',
+};
+
 /** `auto` is `enospc` for jobs. */
 export function actionFor(policy: OnError, code: Errno): ErrorAction {
   switch (policy) {
@@ -28,11 +35,12 @@ export class BackOff {
   #delayMs = 0;
   #until = 0;
 
-  failed(now: number): void {
-    // Copies that were in flight together fail together: they count as one.
-    if (now < this.#until) return;
+  /** Returns whether the pause begins: copies that were in flight together fail together. */
+  failed(now: number): boolean {
+    if (now < this.#until) return false;
     this.#delayMs = Math.min(Math.max(this.#delayMs * 2, BACK_OFF_MS_MIN), BACK_OFF_MS_MAX);
     this.#until = now + this.#delayMs;
+    return true;
   }
 
   succeeded(): void {

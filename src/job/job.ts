@@ -7,7 +7,7 @@ import { isAllowed, isTransition, type JobStatus, type JobVerb } from './status.
 
 /**
  * Long-running work with QEMU's states, verbs and events. A subclass says what the work is (`run`)
- * and what its end means (`prepare`, `commit`, `abort`, `clean`); this class owns the states, the
+ * and what its end means (`prepare`, `abort`, `clean`); this class owns the states, the
  * pausing and waiting, and the order in which events are told.
  */
 export interface JobEvent {
@@ -20,6 +20,9 @@ export interface JobEvent {
     | 'BLOCK_JOB_PENDING';
   readonly data: Readonly<Record<string, unknown>>;
 }
+
+/** Work that never has to wait keeps everybody else from their turn for so long at most. */
+const TURN_MS = 2;
 
 export interface JobOptions {
   readonly id: string;
@@ -64,6 +67,8 @@ export abstract class Job {
   #forceCancelled = false;
   #wake: (() => void) | undefined;
   #kicked = false;
+  /** When everybody else has last had a turn for certain, in milliseconds of the clock. */
+  #turnAt: number;
   #finalized = false;
   #ended: Promise<void> = Promise.resolve();
 
@@ -73,6 +78,7 @@ export abstract class Job {
     this.autoFinalize = options.autoFinalize ?? true;
     this.autoDismiss = options.autoDismiss ?? true;
     this.clock = host.clock;
+    this.#turnAt = host.clock.now();
     this.log = host.log.child({ job: options.id });
     this.rateLimit = new RateLimit(host.clock);
     this.#speed = options.speed ?? 0;
@@ -117,8 +123,8 @@ export abstract class Job {
   protected abstract abort(): void;
   /** Gives back what the job held, after success and after failure. */
   protected abstract clean(): Promise<void>;
-  /** Whether a cancel without force may let the job end in order (and well). */
-  protected abstract cancelSoftly(): boolean;
+  /** A cancel without force, when the job is READY: it ends in order, and well. */
+  protected abstract cancelSoftly(): void;
   /** A forced cancel has begun: let go of whoever makes us wait. */
   protected abstract onForceCancel(): void;
   protected abstract onComplete(): void;
@@ -164,7 +170,8 @@ export abstract class Job {
     }
     this.assertVerb('cancel');
     const settling = this.#status === 'waiting' || this.#status === 'pending';
-    if (!force && !settling && this.isReady && this.cancelSoftly()) {
+    if (!force && !settling && this.isReady) {
+      this.cancelSoftly();
       this.kick();
       return;
     }
@@ -223,6 +230,15 @@ export abstract class Job {
       this.#sleeping = false;
     }
     this.#kicked = false;
+    await this.#letOthersIn();
+  }
+
+  async #letOthersIn(): Promise<void> {
+    if (this.clock.now() - this.#turnAt < TURN_MS) return;
+    await new Promise<void>((resolve) => {
+      this.clock.defer(resolve);
+    });
+    this.#turnAt = this.clock.now();
   }
 
   /** Where a pause takes effect: nothing is in flight and S:paused (or standby) is told. */

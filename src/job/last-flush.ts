@@ -24,7 +24,7 @@ export async function lastFlush(
 ): Promise<void> {
   // One of the job's own ends with it.
   if (bitmap.name === undefined) return;
-  if (!target.node.isLost) {
+  if (target.node.unreachable === undefined) {
     let timer: Timer | undefined;
     const timeUp = new Promise<void>((resolve) => {
       timer = clock.after(LAST_FLUSH_MS, resolve);

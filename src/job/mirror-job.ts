@@ -1,13 +1,13 @@
 import type { DirtyBitmap } from '../bitmap/dirty-bitmap.ts';
 import type { BlockGraph, NodeUse } from '../block/graph.ts';
-import type { CopyMode, MirrorListener, MirrorTop } from '../block/mirror-top.ts';
+import { type CopyMode, type MirrorListener, MirrorTop } from '../block/mirror-top.ts';
 import type { BlockNode, DiskRange } from '../block/node.ts';
 import { assert } from '../util/assert.ts';
 import { BlockError, RefusedError } from '../util/errors.ts';
 import { GiB, TARGET_CLUSTER_BYTES_MAX } from '../util/limits.ts';
 import type { BitmapPitfalls } from './bitmap-pitfalls.ts';
 import { Copier, type CopierListener } from './copier.ts';
-import { actionFor, BackOff, type OnError } from './error-policy.ts';
+import { actionFor, BackOff, CONSEQUENCE, type OnError } from './error-policy.ts';
 import { Job, type JobHost, type JobOptions } from './job.ts';
 import { lastFlush } from './last-flush.ts';
 import { markInitial, type SyncMode } from './mirror-scan.ts';
@@ -35,6 +35,8 @@ export interface MirrorParts {
   source: BlockNode;
   sourceUse: NodeUse;
   target: NodeUse;
+  /** As it was named; meanwhile the use may be of a filter on it. */
+  targetName: string;
   top: MirrorTop;
   bitmap: DirtyBitmap;
   pitfalls: BitmapPitfalls;
@@ -94,15 +96,10 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
       listener: this,
     });
     this.#stopWatching = parts.target.node.watchReconnects(() => {
-      // What the server answered before it went away may be lost with it.
       this.#activelySynced = false;
-      parts.top.markUnflushed();
+      parts.top.targetWasLost();
     });
     this.#updateMode();
-  }
-
-  get copyMode(): CopyMode {
-    return this.#copyMode;
   }
 
   get activelySynced(): boolean {
@@ -111,9 +108,10 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
 
   /** Members of `query-block-jobs` that only a mirror has; bytes, and bytes per second. */
   query() {
-    const { bitmap, pitfalls } = this.#parts;
+    const { bitmap, pitfalls, targetName } = this.#parts;
     return {
       'actively-synced': this.#activelySynced,
+      'x-target': targetName,
       'x-copy-mode': this.#copyMode,
       'x-dirty-bytes': bitmap.count,
       'x-copied-bytes': this.#copier.copiedBytes,
@@ -360,7 +358,7 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
 
   protected onComplete(): void {
     const { child } = this.#parts.top;
-    if (child.driver === 'mirror-top') {
+    if (child instanceof MirrorTop) {
       throw new RefusedError(
         `Job '${this.id}' cannot be completed yet: the mirror with filter '${child.name}' sits ` +
           'below it and would see no more writes; end that one first',
@@ -370,12 +368,12 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
       throw new RefusedError(`The active block job '${this.id}' cannot be completed`);
     }
     this.#pivots = true;
+    this.#parts.top.isLeaving = true;
     this.#end();
   }
 
-  protected cancelSoftly(): boolean {
+  protected cancelSoftly(): void {
     this.#end();
-    return true;
   }
 
   #end(): void {
@@ -417,7 +415,7 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
 
   /** Takes the filter out of the graph in one go; recording is on again before the first write. */
   #dissolve(successor: BlockNode): void {
-    const { graph, source, sourceUse, target, top, bitmap } = this.#parts;
+    const { graph, source, target, top, bitmap } = this.#parts;
     if (bitmap.name === undefined) {
       // The hand-over may have failed half-way: the private bitmap is then still on the source.
       const holder = top.bitmaps.includes(bitmap) ? top : source;
@@ -425,7 +423,6 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
     } else {
       source.setRecording(bitmap, true);
     }
-    sourceUse.release();
     target.release();
     graph.replace(top, successor);
     graph.remove(top);
@@ -435,13 +432,15 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
 
   /**
    * Client writes that were below the filter when it went still mark the bitmap: then it is free.
+   * Those that waited for their range go on to the source, through whatever filter is on it by now.
    */
   protected async clean(): Promise<void> {
-    const { bitmap, top, pitfalls, unblock } = this.#parts;
+    const { bitmap, top, pitfalls, sourceUse, unblock } = this.#parts;
     this.#stopWatching();
     pitfalls.end();
     await this.#parting;
     await top.idle();
+    sourceUse.release();
     // Client writes may have reached the target after its last flush.
     if (this.#fatal !== undefined || this.forceCancelled) top.markUnflushed();
     bitmap.busy = false;
@@ -455,7 +454,10 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
     if (this.forceCancelled || this.#fatal !== undefined) return;
     const { onSourceError, onTargetError } = this.#settings;
     const action = actionFor(side === 'source' ? onSourceError : onTargetError, error.code);
-    this.log.warn({ side, action, ...range, error: error.message }, 'mirror error');
+    // Client writes go on failing while copies back off.
+    if (action !== 'ignore' || this.#backOff.failed(this.clock.now())) {
+      this.log.warn({ side, ...range }, `${error.message}: ${CONSEQUENCE[action]}`);
+    }
     this.emit('BLOCK_JOB_ERROR', {
       device: this.id,
       operation: side === 'source' ? 'read' : 'write',
@@ -467,7 +469,6 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
     });
     if (action === 'report') this.#fatal = error;
     else if (action === 'stop') this.pauseByError(error.code === 'ENOSPC' ? 'nospace' : 'failed');
-    else this.#backOff.failed(this.clock.now());
     this.#updateMode();
     this.kick();
   }
@@ -492,8 +493,7 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
   }
 
   #updateTotal(): void {
-    const { bitmap } = this.#parts;
-    const left = bitmap.count + this.#copier.creditInFlight + this.#activeBytes;
+    const left = this.#parts.bitmap.count + this.#copier.creditInFlight + this.#activeBytes;
     this.progressTotal = this.progressCurrent + left;
     assert(this.progressTotal >= this.progressCurrent, 'progress');
   }

@@ -80,6 +80,7 @@ export function startMirror(
   }
   if (target.readOnly) throw new RefusedError('Block node is read-only');
   checkNoOtherWriter(graph, target);
+  checkStays(graph, source);
 
   if (callersBitmap === undefined && source.size / granularity > BITMAP_GRANULES_MAX) {
     throw new RefusedError(
@@ -99,7 +100,7 @@ export function startMirror(
   });
   registry.add(job);
 
-  // No await from here on: the filter, the bitmap and the job appear together.
+  // Nothing is refused from here on: the filter, the bitmap and the job appear together.
   if (callersBitmap === undefined) source.addBitmap(bitmap);
   bitmap.busy = true;
   const sourceUse = graph.useForFilter(source, filterName);
@@ -113,11 +114,21 @@ export function startMirror(
     unmap: options.unmap ?? true,
     listener: job,
   });
-  graph.insertFilter(top, source);
+  graph.insertFilter(top, sourceUse);
   const unblock = graph.block(target, BUSY_REASON, 'writers');
   const log = registry.log.child({ job: options.id });
   const pitfalls = new BitmapPitfalls({ bitmap, clusterBytes, target, log });
-  job.attach({ graph, source, sourceUse, target: targetUse, top, bitmap, pitfalls, unblock });
+  job.attach({
+    graph,
+    source,
+    sourceUse,
+    target: targetUse,
+    targetName: target.name,
+    top,
+    bitmap,
+    pitfalls,
+    unblock,
+  });
   job.start();
   void pitfalls.look();
   return job;
@@ -158,8 +169,22 @@ function checkNoOtherWriter(graph: BlockGraph, target: BlockNode): void {
   }
 }
 
+/** Clients of a node below a mirror that was completed write elsewhere in a moment. */
+function checkStays(graph: BlockGraph, node: BlockNode): void {
+  for (const parent of graph.parentsOf(node)) {
+    if (parent instanceof MirrorTop && parent.isLeaving) {
+      throw new RefusedError(
+        `Cannot mirror node '${node.name}': the mirror with filter '${parent.name}' is being ` +
+          'completed, and moves the clients to its target',
+      );
+    }
+    checkStays(graph, parent);
+  }
+}
+
 /**
- * The working bitmap's checks, in the order and words of the 2024 series (its section 2.5 here).
+ * The working bitmap's checks, in the order and words of the series that QEMU has not merged
+ * ("mirror: allow specifying working bitmap", qemu-devel, May 2024).
  */
 function checkBitmap(options: MirrorOptions): DirtyBitmap | undefined {
   const { bitmap: name, source, sync, granularity } = options;

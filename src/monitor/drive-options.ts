@@ -1,4 +1,4 @@
-import { NbdUriError, parseNbdUri } from '../../protocol/nbd/uri.ts';
+import { isNbdUri, NbdUriError, parseNbdUri } from '../../protocol/nbd/uri.ts';
 import type { Arguments } from '../../protocol/qmp/schema.ts';
 import type { NbdOptions, NodeOptions } from '../block/open-node.ts';
 import { toTextAddress } from '../net/text-address.ts';
@@ -33,7 +33,7 @@ export function driveOptions(given: Arguments<'drive-mirror'>): NodeOptions {
 }
 
 function serverOptions(target: string): NbdOptions {
-  if (!/^nbds?[:+]/i.test(target)) {
+  if (!isNbdUri(target)) {
     throw new RefusedError(
       `Cannot mirror to '${target}': drive-mirror takes nbd://, nbd+unix:// and nbd:HOST:PORT; ` +
         'other disks are added by blockdev-add and mirrored to by blockdev-mirror',

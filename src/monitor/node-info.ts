@@ -2,6 +2,7 @@ import { writeJson } from '../../protocol/qmp/json-writer.ts';
 import type { Qmp } from '../../protocol/qmp/schema.ts';
 import type { DirtyBitmap } from '../bitmap/dirty-bitmap.ts';
 import { FileNode } from '../block/file-node.ts';
+import { MirrorTop } from '../block/mirror-top.ts';
 import { NbdNode } from '../block/nbd-node.ts';
 import type { BlockNode } from '../block/node.ts';
 import type { NodeOptions } from '../block/open-node.ts';
@@ -10,25 +11,23 @@ import { formatAddress } from '../net/address.ts';
 /** A node as `query-named-block-nodes` shows it. */
 const UNLIMITED = { bps: 0, bps_rd: 0, bps_wr: 0, iops: 0, iops_rd: 0, iops_wr: 0 } as const;
 
-/** Drivers whose name in QMP is not our own. */
-const DRIVER_NAMES: Record<string, string> = { memory: 'x-memory', 'mirror-top': 'mirror_top' };
-
 export function describeNode(
   node: BlockNode,
   options: NodeOptions | undefined,
 ): Qmp<'BlockDeviceInfo'> {
-  const drv = DRIVER_NAMES[node.driver] ?? node.driver;
   const file = filenameOf(node, options);
   return {
     ...UNLIMITED,
     file,
     'node-name': node.name,
     ro: node.readOnly,
-    drv,
+    drv: node.driver,
     backing_file_depth: 0,
+    children: childrenOf(node),
+    active: true,
     encrypted: false,
     detect_zeroes: node instanceof FileNode ? (options?.['detect-zeroes'] ?? 'off') : 'off',
-    image: { filename: file, format: drv, 'virtual-size': node.size, 'dirty-flag': false },
+    image: { filename: file, format: node.driver, 'virtual-size': node.size, 'dirty-flag': false },
     cache: {
       writeback: true,
       direct: options?.cache?.direct ?? false,
@@ -38,7 +37,15 @@ export function describeNode(
     // Newest first; without any the member is absent.
     'dirty-bitmaps':
       node.bitmaps.length === 0 ? undefined : node.bitmaps.map(describeBitmap).reverse(),
+    'x-unreachable': node.unreachable,
   };
+}
+
+/** A mirror's filter has its child where QEMU's has it. */
+function childrenOf(node: BlockNode): Qmp<'BlockdevChild'>[] {
+  if (node.child === undefined) return [];
+  const child = node instanceof MirrorTop ? 'backing' : 'file';
+  return [{ child, 'node-name': node.child.name }];
 }
 
 function describeBitmap(bitmap: DirtyBitmap): Qmp<'BlockDirtyInfo'> {

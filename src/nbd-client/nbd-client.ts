@@ -173,7 +173,7 @@ export class NbdClient {
     connection.takeOver(this.#reader);
   }
 
-  /** Requests without an answer, those that were not sent yet included. */
+  /** Requests without an answer, sent or not, and those whose payload the system still reads. */
   get pending(): number {
     const inFlight = TARGET_IN_FLIGHT_REQUESTS_MAX - this.#freeSlots.length;
     return inFlight + this.#queue.length + this.#lingering.size;

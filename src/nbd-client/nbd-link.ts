@@ -1,3 +1,4 @@
+import { formatAddress } from '../net/address.ts';
 import type { Clock, Timer } from '../util/clock.ts';
 import { sleep } from '../util/clock.ts';
 import { BlockError, ProtocolError } from '../util/errors.ts';
@@ -89,6 +90,13 @@ export class NbdLink {
     return undefined;
   }
 
+  /** Why there is no connection; undefined when there is one. (Whoever asks may find out first.) */
+  get unreachable(): string | undefined {
+    if (this.client !== undefined) return undefined;
+    const state = this.#state;
+    return state.is === 'connected' ? undefined : state.reason.message;
+  }
+
   /** Whether a request whose connection was lost waits for the next one. */
   get resends(): boolean {
     return this.#options.delayMs > 0;
@@ -109,7 +117,7 @@ export class NbdLink {
         });
       }
     }
-    return Promise.reject(this.#unreachable());
+    return Promise.reject(this.#unreachableError());
   }
 
   /** Calls `listener` whenever a lost disk has been found again, before requests go on. */
@@ -135,7 +143,7 @@ export class NbdLink {
     const { client } = this;
     this.#state = { is: 'closed', reason: new Error('the disk was closed') };
     this.#stopConnecting();
-    this.#rejectWaiters(this.#unreachable());
+    this.#rejectWaiters(this.#unreachableError());
     await client?.close();
   }
 
@@ -155,7 +163,7 @@ export class NbdLink {
       this.#fail(reason);
       return;
     }
-    this.#log.warn({ server: client.peer, reason: reason.message }, 'lost the NBD server');
+    this.#tell('warn', reason, 'lost the NBD server');
     const waitUntil = now + this.#options.delayMs;
     this.#state = { is: 'connecting', waitUntil, awaited, reason };
     this.#pauseMs = RECONNECT_PAUSE_MS_MIN;
@@ -184,10 +192,10 @@ export class NbdLink {
     if (state.is !== 'connecting') return;
     this.#attempt = undefined;
     this.#lastAttemptEnded = this.#clock.now();
-    this.#log.debug({ reason: error.message }, 'no connection to the NBD server yet');
+    this.#tell('debug', error, 'no connection to the NBD server yet');
     state.reason = error;
     state.awaited = false;
-    if (this.#clock.now() >= state.waitUntil) this.#rejectWaiters(this.#unreachable());
+    if (this.#clock.now() >= state.waitUntil) this.#rejectWaiters(this.#unreachableError());
     this.#pauseThenConnect();
   }
 
@@ -224,9 +232,14 @@ export class NbdLink {
   }
 
   #fail(reason: Error): void {
-    this.#log.error({ reason: reason.message }, 'the NBD server cannot be used any more');
+    const remedy = 'add the node anew, and mirror to it again';
+    this.#tell('error', reason, `the NBD server cannot be used any more: ${remedy}`);
     this.#state = { is: 'failed', reason };
-    this.#rejectWaiters(this.#unreachable());
+    this.#rejectWaiters(this.#unreachableError());
+  }
+
+  #tell(level: 'debug' | 'warn' | 'error', { message: reason }: Error, what: string): void {
+    this.#log[level]({ server: formatAddress(this.#options.address), reason }, what);
   }
 
   #pauseThenConnect(): void {
@@ -252,7 +265,7 @@ export class NbdLink {
     this.#waitersTimer = undefined;
     // An attempt that is awaited rejects them itself when it fails.
     if (this.#state.is === 'connecting' && this.#state.awaited) return;
-    this.#rejectWaiters(this.#unreachable());
+    this.#rejectWaiters(this.#unreachableError());
   }
 
   #takeWaiters(): readonly Waiter[] {
@@ -267,7 +280,7 @@ export class NbdLink {
     for (const waiter of this.#takeWaiters()) waiter.reject(error);
   }
 
-  #unreachable(): BlockError {
+  #unreachableError(): BlockError {
     const reason = this.#state.is === 'connected' ? undefined : this.#state.reason;
     const owner = this.#options.owner ?? 'the NBD server';
     return new BlockError('EIO', `Cannot reach the server of ${owner}: ${reason?.message}`, {

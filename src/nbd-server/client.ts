@@ -26,7 +26,7 @@ export interface ClientOptions {
   readonly handshakeMsMax: number;
 }
 
-export class NbdClient {
+export class ServedClient {
   /** Address of the other end. */
   readonly peer: string;
   /** Resolves when the client is gone. */

@@ -70,7 +70,7 @@ export class DirectPayload {
     missing.length -= writtenBytes;
     if (unwritten.length > 0 || writtenBytes > 0) this.#headBytes = 0;
     if (unwritten.length > 0) return unwritten;
-    // The kernel's pages are larger than the head.
+    // The head is full, and less than a page of the kernel: it would never be written alone.
     if (missing.length > 0 && this.room(missing).length === 0) return this.leave();
     return undefined;
   }

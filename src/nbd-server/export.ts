@@ -13,13 +13,15 @@ import {
 import type { DirtyBitmap } from '../bitmap/dirty-bitmap.ts';
 import type { NodeUse } from '../block/graph.ts';
 import { type BlockNode, WRITE_FUA } from '../block/node.ts';
-import type { NbdClient } from './client.ts';
+import type { Clock } from '../util/clock.ts';
+import type { ServedClient } from './client.ts';
 import {
   allocationContext,
   allocationDepthContext,
   dirtyBitmapContext,
   type MetaContext,
 } from './meta-context.ts';
+import { RequestFailures } from './request-failures.ts';
 
 /** A node offered under a name. The use of the node is the export's: it ends with the export. */
 export interface ExportOptions {
@@ -38,7 +40,7 @@ export interface ExportOptions {
   readonly allocationDepth?: boolean;
 }
 
-/** What the clients of an export have been answered since it exists. */
+/** What clients have asked of an export since it exists; what was refused is an error alone. */
 export interface ExportCounters {
   reads: number;
   readBytes: number;
@@ -47,6 +49,7 @@ export interface ExportCounters {
   flushes: number;
   /** Trim and write-zeroes. */
   discards: number;
+  /** Of all kinds: refused, or failed; not what the disk cannot do, for clients try that. */
   errors: number;
 }
 
@@ -61,7 +64,7 @@ export class NbdExport {
   readonly size: number;
   readonly use: NodeUse;
   readonly contexts: readonly MetaContext[];
-  readonly clients = new Set<NbdClient>();
+  readonly clients = new Set<ServedClient>();
   readonly counters: ExportCounters = {
     reads: 0,
     readBytes: 0,
@@ -71,10 +74,12 @@ export class NbdExport {
     discards: 0,
     errors: 0,
   };
+  readonly failures: RequestFailures;
   /** It takes no new clients and goes when the last one has gone. */
   shuttingDown = false;
 
-  constructor(options: ExportOptions) {
+  constructor(options: ExportOptions, clock: Clock) {
+    this.failures = new RequestFailures(clock, options.id);
     this.id = options.id;
     this.name = options.name;
     this.description = options.description ?? '';

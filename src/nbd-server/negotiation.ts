@@ -52,7 +52,7 @@ class OptionError extends Error {
 type Outcome = Agreement | 'go on' | 'end';
 
 interface OptionRule {
-  readonly handle: (session: Negotiation, data: Buffer, option: number) => Outcome;
+  readonly handle: (session: Negotiation, data: Buffer) => Outcome;
   readonly takesData: boolean;
 }
 
@@ -148,7 +148,7 @@ class Negotiation {
     if (data.length > 0 && !rule.takesData) {
       throw new WireError(`${nameOfOption(option)} takes no data, but ${data.length} bytes came`);
     }
-    return rule.handle(this, data, option);
+    return rule.handle(this, data);
   }
 
   /** Data that is longer than any option needs is not kept. */

@@ -17,7 +17,7 @@ import { type Completion, WRITE_FUA, ZERO_MAY_UNMAP, ZERO_NO_FALLBACK } from '..
 import type { Arrived, Received } from '../util/arrived.ts';
 import { AssertionError } from '../util/assert.ts';
 import type { BufferPool } from '../util/buffer-pool.ts';
-import { BlockError } from '../util/errors.ts';
+import { BlockError, type Errno } from '../util/errors.ts';
 import {
   BLOCK_STATUS_EXTENTS_MAX,
   GATHERED_READ_BYTES_MAX,
@@ -32,6 +32,9 @@ import type { Output } from './output.ts';
 import type { Replies } from './replies.ts';
 import { SparseRead } from './sparse-read.ts';
 import type { Refusal } from './validate.ts';
+
+/** Clients try what a disk may lack, as zeroes faster than by writing; and the server may end. */
+const NO_FAILURES: readonly Errno[] = ['ENOTSUP', 'ESHUTDOWN'];
 
 /**
  * One client's requests, valid by now, against its export. What the node does at once is answered
@@ -138,9 +141,7 @@ export class Requests {
   }
 
   refuse(request: RequestHeader, refusal: Refusal): void {
-    this.#export.counters.errors++;
-    this.#log.debug({ code: refusal.code }, `request refused: ${refusal.reason}`);
-    this.#replies.error(request, refusal.code, refusal.reason);
+    this.#answerError(request, refusal.code, refusal.reason);
   }
 
   #read(request: RequestHeader): void {
@@ -312,9 +313,15 @@ export class Requests {
 
   #fail(request: RequestHeader, error: unknown): void {
     if (!(error instanceof BlockError)) throw error;
-    this.#export.counters.errors++;
-    this.#log.debug({ code: error.code }, error.message);
-    this.#replies.error(request, error.code, error.message);
+    this.#answerError(request, error.code, error.message);
+  }
+
+  #answerError(request: RequestHeader, code: Errno, message: string): void {
+    if (!NO_FAILURES.includes(code)) {
+      this.#export.counters.errors++;
+      this.#export.failures.add(this.#log, code, message);
+    }
+    this.#replies.error(request, code, message);
   }
 }
 

@@ -14,7 +14,7 @@ import {
   SERVER_PAYLOAD_BYTES_MAX,
 } from '../util/limits.ts';
 import type { Log } from '../util/log.ts';
-import { NbdClient } from './client.ts';
+import { ServedClient } from './client.ts';
 import { type ExportOptions, NbdExport } from './export.ts';
 import type { NegotiationHost } from './negotiation.ts';
 import { PayloadBudget } from './payload-budget.ts';
@@ -42,7 +42,7 @@ export class NbdServer {
   readonly #pool = new BufferPool(SERVER_KEPT_BYTES_MAX);
   readonly #budget: PayloadBudget;
   readonly #exports = new Map<string, NbdExport>();
-  readonly #clients = new Set<NbdClient>();
+  readonly #clients = new Set<ServedClient>();
   readonly #host: NegotiationHost;
   #listeners: readonly Listener[] = [];
   #stopping = false;
@@ -89,7 +89,7 @@ export class NbdServer {
   }
 
   /** All clients, those that still negotiate included. */
-  clients(): readonly NbdClient[] {
+  clients(): readonly ServedClient[] {
     return [...this.#clients];
   }
 
@@ -105,7 +105,7 @@ export class NbdServer {
     const { id, name } = options;
     if (this.#exports.has(id)) throw new RefusedError(`Block export id '${id}' is already in use`);
     this.assertNameFree(name);
-    const added = new NbdExport(options);
+    const added = new NbdExport(options, this.#options.clock);
     this.#exports.set(id, added);
     return added;
   }
@@ -167,7 +167,7 @@ export class NbdServer {
   }
 
   #serve(connection: Connection): void {
-    const client = new NbdClient({
+    const client = new ServedClient({
       connection,
       host: this.#host,
       pool: this.#pool,

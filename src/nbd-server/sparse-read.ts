@@ -5,6 +5,7 @@ import {
   type RequestHeader,
 } from '../../protocol/nbd/transmission.ts';
 import type { BlockNode, Completion, DiskRange } from '../block/node.ts';
+import { allEnded } from '../util/all-ended.ts';
 import { assert } from '../util/assert.ts';
 import { SPARSE_READ_PIECES_MAX } from '../util/limits.ts';
 import type { Replies } from './replies.ts';
@@ -47,7 +48,7 @@ export class SparseRead {
       }
       at = end;
     }
-    return reads.length === 0 ? undefined : allSettled(reads);
+    return reads.length === 0 ? undefined : allEnded(reads);
   }
 }
 
@@ -80,12 +81,5 @@ function read(node: BlockNode, { offset }: Part, data: Buffer): Completion {
     return node.read(offset, data);
   } catch (error) {
     return Promise.reject(error);
-  }
-}
-
-/** Waits for all, also when one has failed. */
-async function allSettled(reads: readonly Promise<void>[]): Promise<void> {
-  for (const result of await Promise.allSettled(reads)) {
-    if (result.status === 'rejected') throw result.reason;
   }
 }

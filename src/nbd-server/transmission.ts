@@ -442,9 +442,9 @@ export class Transmission implements ByteSink {
     return chunk.length;
   }
 
-  /** The client makes no sense: there is no way back into step. */
+  /** There is no way back into step, or others wait for what the client holds. */
   #cut(why: string): void {
-    this.#log.warn({ reason: why }, 'NBD client disconnected');
+    this.#log.warn({ reason: why }, 'NBD client was cut off');
     this.abandon();
     this.#connection.destroy();
   }

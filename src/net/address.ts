@@ -28,10 +28,12 @@ export function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || /^127\.\d+\.\d+\.\d+$/.test(host);
 }
 
+export const PORT_MAX = 65_535;
+
 /** Undefined unless it is a number that a port can have, and nothing but digits. */
 export function parsePort(text: string): number | undefined {
   const port = Number(text);
-  return /^\d{1,5}$/.test(text) && port <= 65535 ? port : undefined;
+  return /^\d{1,5}$/.test(text) && port <= PORT_MAX ? port : undefined;
 }
 
 /** What the system said, in words; undefined codes keep the system's own sentence. */

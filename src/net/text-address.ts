@@ -1,5 +1,5 @@
 import { RefusedError } from '../util/errors.ts';
-import type { SocketAddress, UnixAddress } from './address.ts';
+import { PORT_MAX, parsePort, type SocketAddress, type UnixAddress } from './address.ts';
 
 /** An address in which the port is text, as QMP and QEMU's command line have it. */
 export type TextAddress =
@@ -12,8 +12,6 @@ export type TextAddress =
       readonly to?: number | undefined;
     };
 
-const PORT_MAX = 65_535;
-
 export function toTextAddress(address: SocketAddress): TextAddress {
   if (address.type === 'unix') return { type: 'unix', path: address.path };
   return { type: 'inet', host: address.host, port: String(address.port) };
@@ -23,10 +21,10 @@ export function toTextAddress(address: SocketAddress): TextAddress {
 export function fromTextAddress(address: TextAddress): SocketAddress {
   if (address.type === 'unix') return { type: 'unix', path: address.path };
   const { host, port, to } = address;
-  if (!/^\d{1,5}$/.test(port) || Number(port) > PORT_MAX) {
+  const first = parsePort(port);
+  if (first === undefined) {
     throw new RefusedError(`Invalid port '${port}' of host '${host}': expected 0 to ${PORT_MAX}`);
   }
-  const first = Number(port);
   if (to === undefined) return { type: 'inet', host, port: first };
   if (to < first || to > PORT_MAX) {
     throw new RefusedError(`Invalid last port ${to}: expected ${first} to ${PORT_MAX}`);

@@ -4,8 +4,9 @@ import fs from 'node:fs';
  * How much of the page cache is not on a disk yet, as /proc/vmstat tells it. Above its *background
  * threshold* the kernel writes back all the time, and who adds to it waits now and then: for the
  * disk, for a page on its way there, and in the end because he is held up on purpose.
+ *
+ * Half of the threshold: the kernel stops a little below it, and begins again a little above it.
  */
-/** It stops a little below the threshold, and begins again a little above it. */
 const PART_OF_THRESHOLD = 0.5;
 const FILE_BYTES_MAX = 64 * 1024;
 

@@ -6,7 +6,7 @@ import type { Syscalls } from './syscalls.ts';
 import { systemError } from './system-error.ts';
 
 /**
- * The system calls as far as plain Node goes: nothing is cached, all is data, locks are granted.
+ * The system calls as far as plain Node goes: nothing is cached, all is data, nothing is locked.
  */
 export const portableSyscalls: Syscalls = {
   readCached: () => 0,
@@ -50,7 +50,10 @@ export const portableSyscalls: Syscalls = {
     };
   },
 
-  tryLock: () => true,
+  tryLock(_fd, mode) {
+    if (mode === 'none') return true;
+    throw systemError('fcntl', constants.errno.EOPNOTSUPP);
+  },
 
   replace() {
     throw systemError('dup3', constants.errno.EOPNOTSUPP);

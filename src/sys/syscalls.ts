@@ -79,7 +79,8 @@ export function loadSyscalls(options: { ffi: boolean; log: Log }): Syscalls {
   try {
     return linuxSyscalls();
   } catch (error) {
-    options.log.warn({ error }, 'libc cannot be called: disks are slower and holes are not seen');
+    const lost = 'disks are slower, holes are not seen, images are not locked';
+    options.log.warn({ error }, `libc cannot be called: ${lost}`);
     return portableSyscalls;
   }
 }

@@ -7,8 +7,3 @@ export class AssertionError extends Error {
 export function assert(condition: unknown, what: string): asserts condition {
   if (!condition) throw new AssertionError(what);
 }
-
-/** For the `default` of a switch over a union: the compiler proves that it cannot be reached. */
-export function unreachable(value: never): never {
-  throw new AssertionError(`unexpected value ${String(value)}`);
-}

@@ -1,8 +1,10 @@
+import { AssertionError } from './assert.ts';
+
 /**
  * The errors that callers tell apart. Each class says who handles it:
  * `BlockError` the NBD server, the job's error policy or QMP; `ProtocolError` ends one connection;
- * `UsageError` ends a command with exit code 1 (a refused QMP command is `QmpError`, in
- * `protocol/qmp`).
+ * `UsageError` ends a command with exit code 1; `RefusedError` is what QMP answers (a client of QMP
+ * gets it as `QmpError`, in `protocol/qmp`).
  */
 
 /** errno names as Node spells them in `error.code`. */
@@ -59,11 +61,12 @@ const NO_SPACE = new Set(['ENOSPC', 'EDQUOT', 'EFBIG']);
 const NOT_PERMITTED = new Set(['EPERM', 'EROFS', 'EACCES', 'EBADF']);
 
 /**
- * Any failure as a `BlockError`. `doing` is the action and its object, as in
- * `Cannot write 4096 bytes at 0 to node "disk0"`.
+ * Any failure as a `BlockError`, but for our own mistakes, which are thrown on. `doing` is the
+ * action and its object, as in `Cannot write 4096 bytes at 0 to node "disk0"`.
  */
 export function asBlockError(error: unknown, doing: string): BlockError {
   if (error instanceof BlockError) return error;
+  if (error instanceof AssertionError) throw error;
   const code = errnoOf((error as { code?: unknown }).code);
   const cause = error instanceof Error ? error.message : String(error);
   return new BlockError(code, `${doing}: ${cause}`, { cause: error });

@@ -1,6 +1,7 @@
 import { expect, it } from 'vitest';
 import type { DifferenceKey } from '../../protocol/qmp/differences.ts';
 import { schemaInfo } from '../../protocol/qmp/introspection.ts';
+import { COMMANDS } from '../../protocol/qmp/schema.ts';
 import { startQsd } from '../support/peers.ts';
 import { QmpPeer } from '../support/qmp-peer.ts';
 import { type Info, namesIn } from '../support/qmp-schema-walk.ts';
@@ -11,9 +12,22 @@ const OURS: readonly { readonly names: RegExp; readonly row: DifferenceKey }[] =
   { names: /\/x-|\(x-memory\)| = x-/, row: 'x-names' },
   { names: /^[\w-]+-mirror\/arg-type\/bitmap\?/, row: 'working-bitmap' },
   { names: /^[\w-]+-mirror\/arg-type\/target-is-zero\?/, row: 'younger-members' },
+  { names: /\/children\b/, row: 'younger-members' },
   { names: /^block-job-\w+ is deprecated$/, row: 'younger-members' },
   { names: /^(?:query-)?yank\b/, row: 'whole-qemu' },
   { names: /^query-qmp-schema\/ret-type/, row: 'schema-of-the-schema' },
+];
+
+/** What QEMU 10.0 has and we have not: the row `absent-commands`. */
+const ABSENT = [
+  ...['blockdev-create', 'x-blockdev-amend', 'block-stream', 'block-commit', 'blockdev-backup'],
+  ...['drive-backup', 'blockdev-snapshot', 'blockdev-snapshot-sync', 'change-backing-file'],
+  ...['blockdev-snapshot-internal-sync', 'blockdev-snapshot-delete-internal-sync'],
+  ...['x-blockdev-change', 'x-blockdev-set-iothread', 'x-debug-query-block-graph'],
+  ...['blockdev-set-active', 'block-set-write-threshold', 'query-blockstats'],
+  ...['chardev-add', 'chardev-change', 'chardev-remove', 'chardev-send-break'],
+  ...['query-chardev', 'query-chardev-backends', 'ringbuf-read', 'ringbuf-write'],
+  ...['qom-get', 'qom-list', 'qom-list-properties', 'qom-list-types', 'qom-set'],
 ];
 
 it('follows the names that libvirt looks for', () => {
@@ -33,13 +47,24 @@ it('follows the names that libvirt looks for', () => {
   }
 });
 
-describeRecentQsd('query-qmp-schema beside that of a recent QEMU', (command) => {
-  it('names nothing that QEMU does not name, but for the differences', async () => {
+describeRecentQsd('the language beside that of a recent QEMU', (command) => {
+  async function ask(question: string): Promise<unknown> {
     const { qmp } = await startQsd([], command);
     const peer = await QmpPeer.connect(qmp);
     await peer.execute('qmp_capabilities');
-    const { return: theirs } = await peer.execute('query-qmp-schema');
+    const reply = await peer.execute(question);
     peer.close();
+    return reply['return'];
+  }
+
+  it('has every command of qemu-storage-daemon but those with a reason', async () => {
+    const theirs = (await ask('query-commands')) as { readonly name: string }[];
+    const missing = theirs.map(({ name }) => name).filter((name) => !(name in COMMANDS));
+    expect(missing.toSorted()).toEqual(ABSENT.toSorted());
+  });
+
+  it('names nothing that QEMU does not name, but for the differences', async () => {
+    const theirs = await ask('query-qmp-schema');
     const known = namesIn(theirs as Info[]);
     const more = [...namesIn(schemaInfo())].filter((name) => !known.has(name));
     expect(more.filter((name) => !OURS.some(({ names }) => names.test(name)))).toEqual([]);

@@ -126,5 +126,5 @@ function normalise(value: unknown, directory: string): unknown {
   return value.replaceAll(directory, '$D').replace(/^#block\d+$/, '#block');
 }
 
-/** `actively-synced` came with 8.2. */
-const PRIVATE = new Set(['timestamp', 'actual-size', 'actively-synced']);
+/** `actively-synced` came with 8.2, `active` with 10.0, `children` with 10.1. */
+const PRIVATE = new Set(['timestamp', 'actual-size', 'actively-synced', 'active', 'children']);

@@ -16,6 +16,7 @@ export class ShakyNode extends BlockNode {
   actsFirst: () => boolean = () => false;
   /** Only when nothing meddles with questions for the block status. */
   statusIsFree = false;
+  zeroesAreCheap = true;
   readonly log: string[] = [];
   #inFlightAborts = new Set<(error: Error) => void>();
   cancelled = 0;
@@ -38,11 +39,12 @@ export class ShakyNode extends BlockNode {
     return this.disk.limits;
   }
   get features() {
-    return { ...this.disk.features, freeStatus: this.statusIsFree };
+    const { statusIsFree: freeStatus, zeroesAreCheap: cheapZero } = this;
+    return { ...this.disk.features, freeStatus, cheapZero };
   }
 
-  override get isLost(): boolean {
-    return this.lost || this.disk.isLost;
+  override get unreachable(): string | undefined {
+    return this.lost ? 'lost' : this.disk.unreachable;
   }
 
   override cancelInFlight(): void {

@@ -69,7 +69,7 @@ export class TransmissionHarness {
         },
       },
       agreement: {
-        export: new NbdExport({ id: 'exp0', name: '', writable: true, use }),
+        export: new NbdExport({ id: 'exp0', name: '', writable: true, use }, clock),
         structured: false,
         contexts: [],
       },

@@ -17,6 +17,8 @@ export const BLOCK_DOCS = {
         'Could not open "/disk": No such file or directory':
           'the system refused; the sentence names the file and the reason',
         "Throttle group 'tg' does not exist": 'as it says',
+        'Cannot open node "n": Cannot connect to unix:/run/x.sock: there is no such socket':
+          'no server listens there',
         'requested x-dirty-bitmap qemu:dirty-bitmap:b not found': 'the server does not have it',
         'setting detect-zeroes to unmap is not allowed without setting discard operation to unmap':
           'as it says',
@@ -198,6 +200,13 @@ export const BLOCK_DOCS = {
         'dirty-flag': 'Always false.',
       },
     },
+    BlockdevChild: {
+      about: 'A node that another one is on.',
+      members: {
+        child: '`file`, or `backing` below the filter of a mirror.',
+        'node-name': 'Its name.',
+      },
+    },
     BlockDeviceInfo: {
       about: 'A node as queries show it.',
       members: {
@@ -206,6 +215,8 @@ export const BLOCK_DOCS = {
         ro: 'Whether it cannot be written to.',
         drv: 'The driver; `mirror_top` is the filter of a mirror.',
         backing_file_depth: 'Always 0.',
+        children: 'The nodes that it is on: at most one.',
+        active: 'Always true.',
         encrypted: 'Always false.',
         detect_zeroes: 'What becomes of written zeroes.',
         bps: 'Limit of bytes per second; 0 is none, as for all that follow.',
@@ -218,6 +229,9 @@ export const BLOCK_DOCS = {
         cache: 'What the page cache does.',
         write_threshold: 'Always 0: there is none.',
         'dirty-bitmaps': 'Its bitmaps, the youngest first; absent without any.',
+        'x-unreachable':
+          'Why the server that has the disk is not connected at the moment, in a sentence; ' +
+          'absent while it is, and for disks that need none.',
       },
     },
     BlockDeviceIoStatus: {

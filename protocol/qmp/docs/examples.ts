@@ -46,6 +46,16 @@ const wellEnded = (bytes: number): Line[] => [
   status('null'),
 ];
 const DISK = 1 << 20;
+const EXPORT = { id: 'e0', type: 'nbd', 'node-name': 'disk', 'shutting-down': false };
+const NO_REQUESTS = {
+  reads: 0,
+  'read-bytes': 0,
+  writes: 0,
+  'written-bytes': 0,
+  flushes: 0,
+  discards: 0,
+  errors: 0,
+};
 const on = (name: string) => ({ node: 'disk', name });
 const action = (type: string, data: object) => ({ type: `block-dirty-bitmap-${type}`, data });
 const merge = (target: string, from: string) =>
@@ -201,7 +211,7 @@ export const EXAMPLES: { readonly [command: string]: readonly Example[] } = {
         send('block-export-add', { type: 'nbd', id: 'e0', 'node-name': 'disk', writable: true }),
         DONE,
         send('query-block-exports'),
-        { return: [{ id: 'e0', type: 'nbd', 'node-name': 'disk', 'shutting-down': false }] },
+        { return: [{ ...EXPORT, 'x-clients': [], 'x-requests': NO_REQUESTS }] },
         send('nbd-server-stop'),
         { event: 'BLOCK_EXPORT_DELETED', data: { id: 'e0' } },
         DONE,

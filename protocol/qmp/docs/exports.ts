@@ -55,7 +55,9 @@ export const EXPORT_DOCS = {
       },
     },
     'nbd-server-stop': {
-      about: 'Closes all exports, cuts their clients, and listens no more.',
+      about:
+        'Listens no more, answers what clients have asked, and closes their connections and all ' +
+        'exports.',
       errors: { 'NBD server not running': 'nobody has started it' },
     },
     'nbd-server-add': {
@@ -144,8 +146,28 @@ export const EXPORT_DOCS = {
       members: {
         id: 'Its id.',
         type: 'How the node is shown.',
-        'node-name': 'The node that was asked for.',
+        'node-name':
+          'The node that its clients are on: the one that was asked for, or what has taken its ' +
+          'place since. A filter that nobody has named is looked through.',
         'shutting-down': 'Whether it has been taken away, and clients are still leaving.',
+        'x-clients': 'One text for each client: `HOST:PORT`, or `client of unix:PATH`.',
+        'x-requests': 'What clients have asked of it since it exists.',
+      },
+    },
+    ExportRequests: {
+      about:
+        'Requests of the clients of an export, past ones included. What was refused counts as an ' +
+        'error alone.',
+      members: {
+        reads: 'How many reads.',
+        'read-bytes': 'Bytes that were to be read.',
+        writes: 'How many writes.',
+        'written-bytes': 'Bytes that came with them.',
+        flushes: 'How many flushes.',
+        discards: 'How many trims and writes of zeroes.',
+        errors:
+          'How many requests of any kind failed or were refused; not what the disk cannot do, ' +
+          'for clients try that and do without.',
       },
     },
     NbdServerOptions: {

@@ -246,6 +246,7 @@ export const JOB_DOCS = {
         'actively-synced':
           'Whether target and source are equal, and stay so until an error: write-blocking, and ' +
           'nothing left to copy.',
+        'x-target': 'Name of the node that it copies to.',
         'x-copy-mode': 'When client writes reach the target.',
         'x-dirty-bytes': 'What is to be copied, in whole granules.',
         'x-copied-bytes': 'Bytes that were copied in the background.',

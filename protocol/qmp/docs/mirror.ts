@@ -146,8 +146,8 @@ export const MIRROR_DOCS = {
       'Cannot grow NBD nodes':
         'the export is shorter than the source (with `mode: existing` the job fails instead)',
       "Unknown driver 'qcow2'": '`format` is neither `raw` nor `nbd`',
-      "Failed to connect to '/run/x.sock': No such file or directory":
-        'there is no server, or it does not export this; in the words of `blockdev-add`',
+      'Cannot open node "#block003": Cannot connect to unix:/run/x.sock: there is no such socket':
+        'there is no server, or, in other words, it does not export this',
       "Duplicate nodes with node-name='n'": 'the name of the target is taken',
     },
   },

@@ -51,6 +51,7 @@ export const BLOCK_TYPES = {
       '*dirty-flag': 'bool',
     },
   },
+  BlockdevChild: { struct: { child: 'str', 'node-name': 'str' } },
   BlockDeviceInfo: {
     struct: {
       file: 'str',
@@ -58,6 +59,8 @@ export const BLOCK_TYPES = {
       ro: 'bool',
       drv: 'str',
       backing_file_depth: 'int',
+      children: ['BlockdevChild'],
+      active: 'bool',
       encrypted: 'bool',
       detect_zeroes: 'BlockdevDetectZeroesOptions',
       bps: 'int',
@@ -70,6 +73,7 @@ export const BLOCK_TYPES = {
       cache: 'BlockdevCacheInfo',
       write_threshold: 'int',
       '*dirty-bitmaps': ['BlockDirtyInfo'],
+      '*x-unreachable': 'str',
     },
   },
   BlockDeviceIoStatus: { enum: ['ok', 'failed', 'nospace'] },

@@ -25,7 +25,25 @@ export const EXPORT_TYPES = {
     },
   },
   BlockExportInfo: {
-    struct: { id: 'str', type: 'BlockExportType', 'node-name': 'str', 'shutting-down': 'bool' },
+    struct: {
+      id: 'str',
+      type: 'BlockExportType',
+      'node-name': 'str',
+      'shutting-down': 'bool',
+      'x-clients': ['str'],
+      'x-requests': 'ExportRequests',
+    },
+  },
+  ExportRequests: {
+    struct: {
+      reads: 'int',
+      'read-bytes': 'int',
+      writes: 'int',
+      'written-bytes': 'int',
+      flushes: 'int',
+      discards: 'int',
+      errors: 'int',
+    },
   },
   /** What `--nbd-server` takes: nbd-server-start with a flat address. */
   NbdServerOptions: {

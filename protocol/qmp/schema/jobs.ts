@@ -66,6 +66,7 @@ export const JOB_TYPES = {
     branches: {
       mirror: {
         'actively-synced': 'bool',
+        'x-target': 'str',
         'x-copy-mode': 'MirrorCopyMode',
         'x-dirty-bytes': 'int',
         'x-copied-bytes': 'int',

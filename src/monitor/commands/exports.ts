@@ -1,8 +1,9 @@
 import type { EXPORT_COMMANDS } from '../../../protocol/qmp/schema/exports.ts';
-import type { Arguments } from '../../../protocol/qmp/schema.ts';
+import type { Arguments, Qmp } from '../../../protocol/qmp/schema.ts';
 import type { BlockGraph } from '../../block/graph.ts';
 import { MirrorTop } from '../../block/mirror-top.ts';
 import type { BlockNode } from '../../block/node.ts';
+import type { NbdExport } from '../../nbd-server/export.ts';
 import { fromTextAddress } from '../../net/text-address.ts';
 import { RefusedError } from '../../util/errors.ts';
 import type { Handlers } from '../handlers.ts';
@@ -36,13 +37,27 @@ export function exportCommands(
     'block-export-del': ({ id, mode = 'safe' }) => {
       nbd.removeExport(id, mode);
     },
-    'query-block-exports': () =>
-      nbd.list().map(({ exported }) => ({
-        id: exported.id,
-        type: 'nbd',
-        'node-name': shownNode(exported.node).name,
-        'shutting-down': exported.shuttingDown,
-      })),
+    'query-block-exports': () => nbd.list().map(({ exported }) => describeExport(exported)),
+  };
+}
+
+function describeExport(exported: NbdExport): Qmp<'BlockExportInfo'> {
+  const { reads, readBytes, writes, writtenBytes, flushes, discards, errors } = exported.counters;
+  return {
+    id: exported.id,
+    type: 'nbd',
+    'node-name': shownNode(exported.node).name,
+    'shutting-down': exported.shuttingDown,
+    'x-clients': [...exported.clients].map(({ peer }) => peer),
+    'x-requests': {
+      reads,
+      'read-bytes': readBytes,
+      writes,
+      'written-bytes': writtenBytes,
+      flushes,
+      discards,
+      errors,
+    },
   };
 }
 

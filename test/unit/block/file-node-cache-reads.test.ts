@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { SharedFlush } from '../../../src/block/file-node-flush.ts';
 import { BufferedDisk } from '../../../src/block/file-node-io.ts';
 import { portableSyscalls } from '../../../src/sys/portable.ts';
 import { UNCACHED_READS_MAX } from '../../../src/util/limits.ts';
@@ -21,7 +22,10 @@ function cachedDisk() {
     },
   };
   const kind = { device: false, inMemory: false, blockBytes: BYTES, zeroBlockBytes: 1 };
-  const disk = new BufferedDisk({ syscalls, fd: -1, ...kind }, new FakeClock());
+  const disk = new BufferedDisk(
+    { syscalls, flush: new SharedFlush(async () => {}), fd: -1, ...kind },
+    new FakeClock(),
+  );
   const read = (times: number) => {
     for (let time = 0; time < times; time++) void disk.read(0, Buffer.alloc(BYTES));
   };

@@ -50,6 +50,17 @@ describe('a file node puts data on stable storage', () => {
     expect(syncs).toHaveBeenCalledTimes(1);
   });
 
+  it('or says that it could not, also when a write has been told of it', async () => {
+    const node = await open();
+    syncs.mockImplementationOnce((_fd, callback) => {
+      callback(Object.assign(new Error('lost'), { code: 'EIO' }));
+    });
+    const durable = async () => node.write(0, Buffer.alloc(512, 1), WRITE_FUA);
+    await expect(durable()).rejects.toThrow('lost');
+    await expect(node.flush()).rejects.toThrow('Cannot flush on node "disk0": lost');
+    await expect(node.close()).rejects.toThrow('lost');
+  });
+
   it('or says that it could not', async () => {
     const node = await open();
     syncs.mockImplementationOnce((_fd, callback) => {

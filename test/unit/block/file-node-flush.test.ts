@@ -22,6 +22,37 @@ describe('shared flush', () => {
     expect(syncs).toHaveLength(1);
   });
 
+  it.each(['before', 'while', 'after'])(
+    'hears of what a write is told %s it syncs',
+    async (when) => {
+      let fail = () => {};
+      const write = new Promise<void>((_, reject) => {
+        fail = () => reject(Object.assign(new Error('lost'), { code: 'EIO' }));
+      });
+      const written = shared.carry(write, (code) => code === 'EIO').catch(() => {});
+      if (when === 'before') fail();
+      await tick();
+      const flushed = shared.flush().catch((error: Error) => error.message);
+      if (when === 'while') fail();
+      await tick();
+      syncs[0]?.done();
+      await tick();
+      if (when === 'after') fail();
+      await written;
+      expect(await flushed).toBe('lost');
+      await expect(shared.flush()).rejects.toThrow('lost');
+    },
+  );
+
+  it('goes on after a write that failed for itself', async () => {
+    const full = Object.assign(new Error('full'), { code: 'ENOSPC' });
+    const written = shared.carry(Promise.reject(full), (code) => code === 'EIO');
+    await expect(written).rejects.toThrow('full');
+    const flushed = shared.flush();
+    syncs[0]!.done();
+    await flushed;
+  });
+
   it('gives those that come during a flush a new one, and one for all of them', async () => {
     const done: string[] = [];
     void shared.flush().then(() => done.push('first'));

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { SharedFlush } from '../../../src/block/file-node-flush.ts';
 import { BufferedDisk } from '../../../src/block/file-node-io.ts';
 import { WritebackWatch } from '../../../src/block/file-node-writeback.ts';
 import { portableSyscalls } from '../../../src/sys/portable.ts';
@@ -30,7 +31,10 @@ function receivingDisk(options: { blockBytes?: number; isWritingBack?: () => boo
   };
   const syscalls = { ...portableSyscalls, isWritingBack, receiveFile };
   const kind = { device: false, inMemory: false, blockBytes, zeroBlockBytes: 1 };
-  const disk = new BufferedDisk({ syscalls, fd: -1, ...kind }, clock);
+  const disk = new BufferedDisk(
+    { syscalls, flush: new SharedFlush(async () => {}), fd: -1, ...kind },
+    clock,
+  );
   return { clock, next, receive: () => disk.receive(0, 4096, arrived) };
 }
 

@@ -5,7 +5,7 @@ it('a filter passes on that its requests are not waited for any more', async () 
   const rig = new MirrorRig({ size: 1 << 20 });
   rig.mirror();
   await rig.ready();
-  expect(rig.client.node.driver).toBe('mirror-top');
+  expect(rig.client.node.driver).toBe('mirror_top');
   rig.source.meddle = () => new Promise<void>(() => {});
   const hanging = rig.client.node.read(0, Buffer.alloc(512));
   rig.client.node.cancelInFlight();

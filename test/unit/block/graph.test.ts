@@ -48,8 +48,9 @@ describe('block graph', () => {
     const window = new RawNode('window', graph.use(disk, 'node window', WRITABLE), { offset: 512 });
     graph.add(window);
     expect(graph.use(disk, 'export a', WRITABLE).node).toBe(disk);
-    const filter = new RawNode('filter', graph.useForFilter(disk, 'filter'));
-    graph.insertFilter(filter, disk);
+    const own = graph.useForFilter(disk, 'filter');
+    const filter = new RawNode('filter', own);
+    graph.insertFilter(filter, own);
     expect(graph.use(disk, 'export b', WRITABLE).node).toBe(filter);
   });
 
@@ -57,7 +58,7 @@ describe('block graph', () => {
     const uses = [graph.use(disk, 'export a', WRITABLE), graph.use(disk, 'export b', WRITABLE)];
     const below = graph.use(disk, 'node filter', WRITABLE);
     const filter = new RawNode('filter', below);
-    graph.insertFilter(filter, disk);
+    graph.insertFilter(filter, below);
     expect(uses.map((use) => use.node)).toEqual([filter, filter]);
     expect(below.node).toBe(disk);
 

@@ -59,7 +59,12 @@ describe('a server that can do everything', () => {
       'CACHE 0+512',
       'FLUSH 0+0',
     ]);
-    expect(node.features).toEqual({ discard: true, fastZero: true, freeStatus: false });
+    expect(node.features).toEqual({
+      discard: true,
+      fastZero: true,
+      cheapZero: true,
+      freeStatus: false,
+    });
   });
 });
 

@@ -1,5 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import { MemoryNode } from '../../../src/block/memory-node.ts';
 import { areEqual, MirrorRig, pattern } from '../../support/mirror-rig.ts';
+import { ShakyNode } from '../../support/shaky-node.ts';
 
 const MiB = 1 << 20;
 const GRANULE = 65536;
@@ -63,6 +65,41 @@ describe.each([
     await rig.jobs.cancelAll();
   });
 });
+
+it.each(['top1', 'mirror-top'])(
+  'writes that wait when a mirror is cancelled are seen by the next one, with filter %s',
+  async (filterNodeName) => {
+    const rig = new MirrorRig({ size: MiB });
+    const second = new ShakyNode(new MemoryNode('second', { size: MiB }));
+    rig.graph.add(second);
+    const first = rig.mirror({ copyMode: 'write-blocking' });
+    await rig.ready();
+    const gates: (() => void)[] = [];
+    rig.source.meddle = (verb) =>
+      verb === 'write' ? new Promise<void>((resolve) => void gates.push(resolve)) : undefined;
+    const letGo = async () => {
+      await expect.poll(() => gates.length).toBe(1);
+      gates.shift()!();
+    };
+    const writes = [1, 2, 3].map((seed) => rig.client.node.write(0, pattern(4096, seed)));
+    first.cancel({ force: true });
+    await expect.poll(() => rig.graph.find('mirror-top')).toBeUndefined();
+    const job = rig.mirror({ id: 'mirror1', target: second, filterNodeName });
+    const third = new MemoryNode('third', { size: MiB });
+    rig.graph.add(third);
+    rig.mirror({ id: 'mirror2', target: third, filterNodeName: 'top2' }).cancel({ force: true });
+    await letGo();
+    await letGo();
+    await rig.event('BLOCK_JOB_READY', ({ data }) => data['device'] === 'mirror1');
+    await letGo();
+    await Promise.all(writes);
+    await first.ended;
+    job.cancel({ force: false });
+    await job.ended;
+    expect(await areEqual(rig.source, second)).toBe(true);
+    expect(rig.graph.usersOf(rig.source)).toEqual([rig.client]);
+  },
+);
 
 describe('the sync modes of other jobs', () => {
   it.each(['incremental', 'bitmap'] as const)('%s is refused', (sync) => {

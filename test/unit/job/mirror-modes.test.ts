@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { MemoryNode } from '../../../src/block/memory-node.ts';
-import { ZERO_MAY_UNMAP } from '../../../src/block/node.ts';
+import { ZERO_MAY_UNMAP, ZERO_NO_FALLBACK } from '../../../src/block/node.ts';
 import { areEqual, contents, MirrorRig, pattern } from '../../support/mirror-rig.ts';
 import { ShakyNode } from '../../support/shaky-node.ts';
 
@@ -312,6 +312,26 @@ describe('completing a mirror while another one sits below its filter', () => {
     expect(() => upper.complete()).toThrow("filter 'top1' sits below it");
     await rig.jobs.cancelAll();
   });
+
+  it('cannot be got round by starting that one later', async () => {
+    const rig = new MirrorRig({ size: MiB });
+    const second = new ShakyNode(new MemoryNode('second', { size: MiB }));
+    rig.graph.add(second);
+    const upper = rig.mirror({ autoFinalize: false });
+    await rig.ready();
+    upper.complete();
+    await rig.event('BLOCK_JOB_PENDING');
+    const later = { id: 'mirror1', target: second, filterNodeName: 'top1' };
+    expect(() => rig.mirror(later)).toThrow(
+      "the mirror with filter 'mirror-top' is being completed",
+    );
+    expect(rig.graph.find('top1')).toBeUndefined();
+    upper.finalize();
+    await upper.ended;
+    // Now that the clients are elsewhere nobody would be surprised.
+    rig.mirror(later);
+    await rig.jobs.cancelAll();
+  });
 });
 
 describe('a synchronous write', () => {
@@ -337,5 +357,29 @@ describe('a synchronous write', () => {
       'source zero',
       'source discard',
     ]);
+  });
+
+  it('that the source may refuse reaches the target after it, or not at all', async () => {
+    const rig = new MirrorRig({ size: MiB });
+    await rig.source.write(0, pattern(MiB, 1));
+    rig.mirror({ copyMode: 'write-blocking' });
+    await rig.ready();
+    const zero = async () => rig.client.node.writeZeroes(0, 4096, ZERO_NO_FALLBACK);
+    rig.source.meddle = (verb) => {
+      if (verb === 'zero') throw Object.assign(new Error('not fast'), { code: 'ENOTSUP' });
+    };
+    rig.target.log.length = 0;
+    await expect(zero()).rejects.toThrow('not fast');
+    expect(rig.target.log.filter((line) => line.startsWith('zero'))).toEqual([]);
+    await expect.poll(() => areEqual(rig.source, rig.target)).toBe(true);
+    // That it has succeeded is all that need be known of the source.
+    rig.source.meddle = (verb) => {
+      if (verb !== 'zero') throw Object.assign(new Error('do not ask'), { code: 'EIO' });
+    };
+    rig.target.log.length = 0;
+    await zero();
+    expect(rig.target.log).toEqual(['zero 0+4096']);
+    expect(await areEqual(rig.source, rig.target)).toBe(true);
+    await rig.jobs.cancelAll();
   });
 });

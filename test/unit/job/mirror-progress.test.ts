@@ -78,6 +78,44 @@ it('zeroes cost nothing of the speed', async () => {
   await expect.poll(() => job.progressCurrent).toBe(size);
 });
 
+it('zeroes that the target has to be sent cost as much of the speed as data', async () => {
+  const size = 64 * MiB;
+  const rig = new MirrorRig({ size, clock: new FakeClock() });
+  rig.target.zeroesAreCheap = false;
+  const held: number[] = [];
+  rig.source.meddle = (verb, { length }) => {
+    if (verb === 'status') held.push(length);
+  };
+  const bitmap = new DirtyBitmap({ name: 'b', size, granularity: GRANULE });
+  rig.source.addBitmap(bitmap);
+  bitmap.set(0, size);
+  // Time stands still, so there is one tenth of a second of it.
+  const job = rig.mirror({ bitmap: 'b', speed: 320 * MiB });
+  await expect.poll(() => job.progressCurrent).toBe(32 * MiB);
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  expect(job.progressCurrent).toBe(32 * MiB);
+  expect(Math.max(...held)).toBeLessThanOrEqual(4 * MiB);
+});
+
+it('of a target that takes long to zero no more is held than it zeroes in a moment', async () => {
+  const size = 512 * MiB;
+  const clock = new FakeClock();
+  const rig = new MirrorRig({ size, clock });
+  const bitmap = new DirtyBitmap({ name: 'b', size, granularity: 2 * MiB });
+  rig.source.addBitmap(bitmap);
+  bitmap.set(0, size);
+  const zeroed: number[] = [];
+  rig.target.meddle = async (verb, { length }) => {
+    if (verb !== 'zero') return;
+    zeroed.push(length);
+    await new Promise(setImmediate);
+    clock.advance(101);
+  };
+  const job = rig.mirror({ bitmap: 'b' });
+  await expect.poll(() => job.progressCurrent).toBe(size);
+  expect(Math.max(...zeroed)).toBeLessThanOrEqual(32 * MiB);
+});
+
 it('a few bytes of data behind long runs of zeroes do not exceed the speed', async () => {
   const rig = new MirrorRig({ size: 8 * MiB, clock: new FakeClock() });
   // The target is not all zero, so zeroes are copied, in claims that become longer.
@@ -93,6 +131,26 @@ it('a few bytes of data behind long runs of zeroes do not exceed the speed', asy
   await rig.client.node.write(4 * MiB, pattern(5 * 4096, 1));
   await expect.poll(() => written.length).toBe(1);
   expect(written).toEqual([{ offset: 4 * MiB, length: 4096 }]);
+});
+
+it('everybody else has his turn while copies never have to wait', async () => {
+  const size = 16 * MiB;
+  const rig = new MirrorRig({ size });
+  await rig.source.disk.write(0, pattern(size, 1));
+  const bitmap = new DirtyBitmap({ name: 'b', size, granularity: 4096 });
+  rig.source.addBitmap(bitmap);
+  for (let at = 0; at < size; at += 8192) bitmap.set(at, 4096);
+  let hadTurn = false;
+  rig.target.meddle = (verb) => {
+    if (verb !== 'write') return;
+    rig.target.meddle = () => {};
+    setImmediate(() => {
+      hadTurn = true;
+    });
+  };
+  rig.mirror({ bitmap: 'b' });
+  await rig.ready();
+  expect(hadTurn).toBe(true);
 });
 
 it('a copy that waited for a client costs its part of the speed', async () => {

@@ -81,6 +81,30 @@ describe('block nodes', () => {
     expect(names()).toEqual([]);
   });
 
+  it('say which nodes they are on', async () => {
+    const memory = { driver: 'x-memory', size: 1 << 20 } as const;
+    for (const name of ['disk', 'copy']) {
+      await rig.dispatcher.call('blockdev-add', { ...memory, 'node-name': name });
+    }
+    const raw = { driver: 'raw', 'node-name': 'r', file: 'disk' } as const;
+    await rig.dispatcher.call('blockdev-add', raw);
+    await rig.dispatcher.call('blockdev-mirror', {
+      'job-id': 'm0',
+      device: 'r',
+      target: 'copy',
+      sync: 'none',
+      'filter-node-name': 'top',
+    });
+    const shown = await rig.dispatcher.call('query-named-block-nodes');
+    const children = shown.map((node) => [node['node-name'], node.children]);
+    expect(Object.fromEntries(children)).toEqual({
+      disk: [],
+      copy: [],
+      r: [{ child: 'file', 'node-name': 'disk' }],
+      top: [{ child: 'backing', 'node-name': 'r' }],
+    });
+  });
+
   it('are shown by name, or as their options when they have none', async () => {
     const options = { driver: 'raw', 'node-name': 'r', file: 'f', offset: 512 } as const;
     await rig.dispatcher.call('blockdev-add', { ...file(), 'node-name': 'f' });

@@ -1,5 +1,8 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import * as wire from '../../../protocol/nbd/constants.ts';
+import type { InetAddress } from '../../../src/net/address.ts';
 import { type MonitorRig, makeMonitorRig } from '../../support/monitor-rig.ts';
+import { RawNbdClient } from '../../support/raw-nbd-client.ts';
 
 describe('exports', () => {
   let rig: MonitorRig;
@@ -74,6 +77,39 @@ describe('exports', () => {
       "Node 'disk' is busy: block device is in use by block job: mirror",
     );
     await rig.dispatcher.call('block-export-add', { ...given, writable: false });
+  });
+
+  it('tell who their clients are, and what clients have asked of them', async () => {
+    const given = { type: 'nbd', id: 'e0', 'node-name': 'disk', writable: true } as const;
+    await rig.dispatcher.call('block-export-add', given);
+    const { port } = rig.storage.nbd.server!.addresses[0] as InetAddress;
+    const client = await RawNbdClient.connect({ port });
+    await client.go({ name: 'disk' });
+    const ask = async (type: number, offset: number, length: number, payload = '') => {
+      client.request({ type, offset, length }, payload);
+      await client.reply(type === wire.NBD_CMD_READ ? length : 0);
+    };
+    await ask(wire.NBD_CMD_WRITE, 0, 4, 'data');
+    await ask(wire.NBD_CMD_READ, 0, 512);
+    await ask(wire.NBD_CMD_READ, 512, 512);
+    await ask(wire.NBD_CMD_FLUSH, 0, 0);
+    await ask(wire.NBD_CMD_TRIM, 0, 4096);
+    await ask(wire.NBD_CMD_WRITE, 1 << 20, 4, 'none');
+    const query = async () => (await rig.dispatcher.call('query-block-exports'))[0];
+    const requests = {
+      reads: 2,
+      'read-bytes': 1024,
+      writes: 1,
+      'written-bytes': 4,
+      flushes: 1,
+      discards: 1,
+      errors: 1,
+    };
+    const peer = `127.0.0.1:${client.socket.localPort}`;
+    expect(await query()).toMatchObject({ 'x-clients': [peer], 'x-requests': requests });
+    client.close();
+    // What they asked is not forgotten with them.
+    await expect.poll(query).toMatchObject({ 'x-clients': [], 'x-requests': requests });
   });
 
   it('go with the server, and a new one can start', async () => {

@@ -51,7 +51,7 @@ describe('a mirror', () => {
     const refused = expect(opening).rejects.toThrow("Duplicate nodes with node-name='wanted'");
     await mirror({ 'filter-node-name': 'wanted' });
     await refused;
-    expect(rig.storage.graph.find('wanted')?.driver).toBe('mirror-top');
+    expect(rig.storage.graph.find('wanted')?.driver).toBe('mirror_top');
   });
 
   it('does not replace the target of another mirror, and says why', async () => {

@@ -50,6 +50,7 @@ describe('blockdev-mirror', () => {
       ready: true,
       status: 'ready',
       'io-status': 'ok',
+      'x-target': 'target',
       'x-copy-mode': 'write-blocking',
     });
     const ended = told(rig, 'BLOCK_JOB_COMPLETED');
@@ -74,6 +75,15 @@ describe('blockdev-mirror', () => {
         .subarray(65536)
         .every((byte) => byte === 0),
     ).toBe(true);
+  });
+
+  it('names its target, though the filter of a further mirror sits on that', async () => {
+    await rig.dispatcher.call('blockdev-mirror', start);
+    const further = { ...start, 'job-id': 'm1', device: 'target', target: 'target2' };
+    await rig.dispatcher.call('blockdev-mirror', further);
+    const jobs = await rig.dispatcher.call('query-block-jobs');
+    const targets = jobs.map((job) => [job.device, job['x-target']]);
+    expect(Object.fromEntries(targets)).toEqual({ m0: 'target', m1: 'target2' });
   });
 
   it('runs several times on one source', async () => {

@@ -60,6 +60,8 @@ const BAD: [text: string, why: string][] = [
   ['nbd://host/?x-ours=1', '"x-ours" is unknown'],
   ['nbd://host/?tls-type', 'has no value'],
   ['nbd://host/?tls-type=psk&tls-type=psk', 'twice'],
+  ['nbd://host/?tls-hostname=h', 'TLS parameters go with nbds'],
+  ['nbd://alice@host/', 'a user goes with nbds'],
   ['nbd://host/?socket=/x', 'goes with nbd+unix'],
   ['nbd+unix:///disk', '?socket=PATH is missing'],
   ['nbd+unix:///disk?socket=', '?socket=PATH is missing'],

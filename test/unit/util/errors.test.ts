@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { AssertionError } from '../../../src/util/assert.ts';
 import { asBlockError, BlockError, strerror } from '../../../src/util/errors.ts';
 
 describe('asBlockError', () => {
@@ -25,6 +26,11 @@ describe('asBlockError', () => {
     const error = asBlockError(coded('EIO'), 'Cannot read 512 bytes at 0 on node "disk0"');
     expect(error.message).toBe('Cannot read 512 bytes at 0 on node "disk0": why');
     expect((error.cause as Error).message).toBe('why');
+  });
+
+  it('does not take a mistake of our own for an error of a disk', () => {
+    const mistake = new AssertionError('one is two');
+    expect(() => asBlockError(mistake, 'Cannot do it')).toThrow(mistake);
   });
 
   it('leaves a BlockError as it is', () => {
