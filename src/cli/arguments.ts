@@ -1,6 +1,6 @@
 import { statSync } from 'node:fs';
 import { InvalidArgumentError } from 'commander';
-import { NbdUriError, parseNbdUri } from '../../protocol/nbd/uri.ts';
+import { isNbdUri, NbdUriError, parseNbdUri } from '../../protocol/nbd/uri.ts';
 import { parsePort } from '../net/address.ts';
 import type { Endpoint } from '../net/endpoint.ts';
 import { toTextAddress } from '../net/text-address.ts';
@@ -60,10 +60,6 @@ export function endpointOption(text: string): Endpoint {
     address: { type: 'inet', host: literal ?? name!, port: portOption(port!) },
     webSocket: scheme !== 'tcp:',
   };
-}
-
-export function isNbdUri(text: string): boolean {
-  return /^nbds?(\+\w+)?:/i.test(text);
 }
 
 /** A disk as the command line names it, a path or an NBD URI, as `blockdev-add` options. */

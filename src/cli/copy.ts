@@ -1,9 +1,10 @@
 import { existsSync, rmSync } from 'node:fs';
 import { setFlagsFromString } from 'node:v8';
+import { isNbdUri } from '../../protocol/nbd/uri.ts';
 import type { Arguments } from '../../protocol/qmp/schema.ts';
 import type { Daemon } from '../daemon/daemon.ts';
 import { UsageError } from '../util/errors.ts';
-import { diskOptions, isNbdUri } from './arguments.ts';
+import { diskOptions } from './arguments.ts';
 import { type LogOptions, makeLateLog } from './logger.ts';
 import { MirrorWatch } from './mirror-watch.ts';
 import { makeDaemon } from './run-daemon.ts';

@@ -72,10 +72,20 @@ listening(program.command('serve'))
   .option('-r, --read-only', 'clients may not write', false)
   .option('-o, --offset <size>', 'where in the source the export begins', sizeOption)
   .option('--size <size>', 'how much of the source is exported', sizeOption)
-  .addOption(new Option('--cache <mode>', 'how files are cached').choices(['writeback', 'none']))
-  .addOption(new Option('--discard <mode>', 'what TRIM does').choices(['unmap', 'ignore']))
   .addOption(
-    new Option('--detect-zeroes <mode>', 'turn written zeroes into holes').choices([
+    new Option('--cache <mode>', 'how a source file is cached (default: writeback)').choices([
+      'writeback',
+      'none',
+    ]),
+  )
+  .addOption(
+    new Option('--discard <mode>', 'what TRIM does to a source file (default: unmap)').choices([
+      'unmap',
+      'ignore',
+    ]),
+  )
+  .addOption(
+    new Option('--detect-zeroes <mode>', 'turn written zeroes into holes (default: off)').choices([
       'off',
       'on',
       'unmap',
@@ -97,7 +107,10 @@ listening(program.command('serve'))
   )
   .option('--speed <size>', 'copy at most so many bytes a second; 0 is no limit', sizeOption, 0)
   .addHelpText('after', serveExamples())
-  .action(async (options) => (await import('./serve.ts')).serve(options));
+  .action(async (options, command: Command) => {
+    const { serve } = await import('./serve.ts');
+    await serve(options, (option) => command.getOptionValueSource(option) === 'cli');
+  });
 
 listening(program.command('receive'))
   .description('export a raw file or block device to be mirrored into')
@@ -134,10 +147,9 @@ asking(program.command('status'))
   .description('what a daemon exports and mirrors')
   .option('--json', 'print what QMP answers', false)
   .addOption(
-    new Option('--is <state>', 'exit with 0 if every job is so, with 2 if not').choices([
-      'ready',
-      'synced',
-    ]),
+    new Option('--is <state>', 'exit with 0 if there are jobs and all are so, else with 2').choices(
+      ['ready', 'synced'],
+    ),
   )
   .action(async (options) => (await import('./status.ts')).status(options));
 
@@ -145,7 +157,7 @@ asking(program.command('qmp'))
   .description('run one QMP command, or one from each line of stdin')
   .argument('[command]', 'such as query-jobs')
   .argument('[arguments...]', 'KEY=VALUE, or one JSON object')
-  .option('--events', 'stay connected and print events', false)
+  .option('--events', 'stay connected and print events; without a command nothing else', false)
   .action(async (command, args, options) => (await import('./qmp.ts')).qmp(command, args, options));
 
 program

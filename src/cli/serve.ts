@@ -1,10 +1,10 @@
 import { closeSync, existsSync, ftruncateSync, openSync, unlinkSync } from 'node:fs';
-import { formatNbdUri } from '../../protocol/nbd/uri.ts';
+import { formatNbdUri, isNbdUri } from '../../protocol/nbd/uri.ts';
 import type { Arguments } from '../../protocol/qmp/schema.ts';
 import type { Daemon } from '../daemon/daemon.ts';
 import { isLoopback, type SocketAddress } from '../net/address.ts';
 import { UsageError } from '../util/errors.ts';
-import { diskOptions, fileDriver, isNbdUri } from './arguments.ts';
+import { diskOptions, fileDriver } from './arguments.ts';
 import { MirrorWatch } from './mirror-watch.ts';
 import { type DaemonOptions, runDaemon } from './run-daemon.ts';
 
@@ -38,14 +38,18 @@ interface ServeOptions extends ListenOptions {
 
 type NodeOptions = Arguments<'blockdev-add'>;
 
-export async function serve(options: ServeOptions): Promise<void> {
+/** `isGiven`: on the command line, as opposed to by default. */
+export async function serve(
+  options: ServeOptions,
+  isGiven: (option: keyof ServeOptions) => boolean,
+): Promise<void> {
   const targets = options.target ?? [];
   if (options.readOnly && targets.length > 0) {
     throw new UsageError(
       'A read-only export is never written to, so --target makes no sense; use copy',
     );
   }
-  if (targets.length === 0) assertNothingForMirrors(options);
+  assertEffective(options, targets, isGiven);
   let watch: MirrorWatch | undefined;
   await runDaemon(options, async (daemon) => {
     await daemon.dispatcher.call('blockdev-add', sourceNode(options));
@@ -108,11 +112,34 @@ function sourceNode(options: ServeOptions): NodeOptions {
   };
 }
 
+const FOR_MIRRORS = [
+  'sync',
+  'bitmap',
+  'granularity',
+  'copyMode',
+  'reconnectDelay',
+  'speed',
+] as const;
+const FOR_FILES = ['cache', 'discard', 'detectZeroes'] as const;
+
 /** What would be ignored is a mistake: somebody wants a mirror and has none. */
-function assertNothingForMirrors({ bitmap, granularity, speed }: ServeOptions): void {
-  const given = { bitmap, granularity, speed: speed || undefined };
-  for (const [name, value] of Object.entries(given)) {
-    if (value !== undefined) throw new UsageError(`--${name} makes no sense without --target`);
+function assertEffective(
+  { source }: ServeOptions,
+  targets: readonly string[],
+  isGiven: (option: keyof ServeOptions) => boolean,
+): void {
+  const refuse = (option: string, why: string) => {
+    const word = option.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+    throw new UsageError(`--${word} makes no sense ${why}`);
+  };
+  for (const option of FOR_MIRRORS) {
+    if (targets.length === 0 && isGiven(option)) refuse(option, 'without --target');
+  }
+  if (isGiven('reconnectDelay') && !targets.some(isNbdUri)) {
+    refuse('reconnectDelay', 'without a --target that is an NBD URI');
+  }
+  for (const option of FOR_FILES) {
+    if (isNbdUri(source) && isGiven(option)) refuse(option, 'with a --source that is an NBD URI');
   }
 }
 

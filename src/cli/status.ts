@@ -15,8 +15,13 @@ interface StatusOptions {
 
 const PREDICATE_FALSE = 2;
 
-type Exports = Returns<'query-block-exports'>;
-type Jobs = Returns<'query-block-jobs'>;
+type Job = Returns<'query-block-jobs'>[number];
+
+interface Status {
+  readonly exports: Returns<'query-block-exports'>;
+  readonly jobs: readonly Job[];
+  readonly nodes: Returns<'query-named-block-nodes'>;
+}
 
 export async function status(options: StatusOptions): Promise<void> {
   endWithReader();
@@ -24,33 +29,75 @@ export async function status(options: StatusOptions): Promise<void> {
     tokenFile: options.qmpTokenFile,
   });
   try {
-    const exports = (await client.execute('query-block-exports')) as Exports;
-    const jobs = (await client.execute('query-block-jobs')) as Jobs;
-    if (options.json) process.stdout.write(`${JSON.stringify({ exports, jobs }, undefined, 2)}\n`);
-    else if (options.is === undefined) process.stdout.write(text(exports, jobs));
-    if (options.is !== undefined && !holds(options.is, jobs)) process.exitCode = PREDICATE_FALSE;
+    const now = {
+      exports: await client.execute('query-block-exports'),
+      jobs: await client.execute('query-block-jobs'),
+      nodes: await client.execute('query-named-block-nodes'),
+    } as Status;
+    if (options.json) process.stdout.write(`${JSON.stringify(now, undefined, 2)}\n`);
+    else if (options.is === undefined) process.stdout.write(statusText(now));
+    if (options.is !== undefined && !holds(options.is, now.jobs)) {
+      process.exitCode = PREDICATE_FALSE;
+    }
   } finally {
     client.close();
   }
 }
 
-function holds(is: 'ready' | 'synced', jobs: Jobs): boolean {
+function holds(is: 'ready' | 'synced', jobs: Status['jobs']): boolean {
   if (jobs.length === 0) return false;
   return jobs.every((job) => (is === 'ready' ? job.ready : job['actively-synced']));
 }
 
-function text(exports: Exports, jobs: Jobs): string {
-  const lines = exports.map((item) => `export ${item.id}: node ${item['node-name']}`);
+type Node = Status['nodes'][number];
+
+/** A line for each export and mirror; below it, indented, what is wrong with it. */
+export function statusText({ exports, jobs, nodes }: Status): string {
+  const lines = exports.map(exportLine);
   for (const job of jobs) {
-    lines.push(
-      `${job.type} ${job.device}: ${job.status}, ${job['x-copy-mode']}` +
-        `${job['actively-synced'] ? ', actively synced' : ''}` +
-        `, ${formatBytes(job.offset)} of ${formatBytes(job.len)}` +
-        `, ${formatBytes(job['x-dirty-bytes'])} dirty` +
-        `${job['io-status'] === 'ok' ? '' : `, stopped by an error (${job['io-status']})`}`,
-      ...job['x-warnings'].map((warning) => `  warning: ${warning}`),
-    );
+    const target = nodes.find((node) => node['node-name'] === job['x-target']);
+    lines.push(mirrorLine(job, target), ...troubles(job, target).map((trouble) => `  ${trouble}`));
   }
   if (lines.length === 0) lines.push('nothing is exported');
   return `${lines.join('\n')}\n`;
+}
+
+function exportLine(item: Status['exports'][number]): string {
+  const line = `export ${item.id}: node ${item['node-name']}`;
+  // A daemon of before an upgrade does not tell.
+  const requests: (typeof item)['x-requests'] | undefined = item['x-requests'];
+  if (requests === undefined) return line;
+  const { reads, writes, errors } = requests;
+  const clients = item['x-clients'].length;
+  return [
+    line,
+    `${clients} ${clients === 1 ? 'client' : 'clients'}`,
+    `${formatBytes(requests['read-bytes'])} in ${reads} reads`,
+    `${formatBytes(requests['written-bytes'])} in ${writes} writes`,
+    ...(errors === 0 ? [] : [`${errors} failed`]),
+    ...(item['shutting-down'] ? ['shutting down'] : []),
+  ].join(', ');
+}
+
+function mirrorLine(job: Job, target: Node | undefined): string {
+  const to = target === undefined ? '' : ` to ${target['node-name']} (${target.file})`;
+  return [
+    `${job.type} ${job.device}${to}: ${job.status}`,
+    job['x-copy-mode'],
+    ...(job['actively-synced'] ? ['actively synced'] : []),
+    `${formatBytes(job.offset)} of ${formatBytes(job.len)}`,
+    `${formatBytes(job['x-dirty-bytes'])} dirty`,
+  ].join(', ');
+}
+
+function troubles(job: Job, target: Node | undefined): string[] {
+  const unreachable = target?.['x-unreachable'];
+  return [
+    ...(job.error === undefined ? [] : [`failed: ${job.error}`]),
+    ...(job['io-status'] === 'ok'
+      ? []
+      : [`stopped by an error (${job['io-status']}): block-job-resume tries again`]),
+    ...(unreachable === undefined ? [] : [`target not connected: ${unreachable}`]),
+    ...job['x-warnings'].map((warning) => `warning: ${warning}`),
+  ];
 }

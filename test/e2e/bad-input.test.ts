@@ -103,6 +103,10 @@ describe('serve refuses', () => {
     [['--bitmap', 'b'], '--target'],
     [['--granularity', '64K'], '--target'],
     [['--speed', '1M'], '--target'],
+    [['--copy-mode', 'write-blocking'], '--target'],
+    [['--sync', 'top'], '--target'],
+    [['--reconnect-delay', '5'], '--target'],
+    [['--reconnect-delay', '5', '-t', 'T'], 'NBD URI'],
     [['--qmp-token-file', 'token'], '--qmp'],
     [['--reconnect-delay', 'soon', '-t', 'T'], 'seconds'],
   ])('%j', async (args, part) => {
@@ -118,6 +122,20 @@ describe('serve refuses', () => {
     expect(said).toContain(part);
     expect(said).not.toContain('    at ');
   });
+});
+
+it.each([
+  ['--cache', 'none'],
+  ['--discard', 'ignore'],
+  ['--detect-zeroes', 'on'],
+])('%s of a source that is a server', async (...option) => {
+  const directory = await tempDir();
+  const source = `nbd+unix:///?socket=${join(directory, 'nobody')}`;
+  const said = await refusal(
+    ['serve', '-s', source, '-k', join(directory, 's'), ...option],
+    directory,
+  );
+  expectSentence(said, option[0]!, 'NBD URI');
 });
 
 describe('before a target is written to, serve refuses', () => {

@@ -80,9 +80,8 @@ describe('serve with a target', () => {
     await expect.poll(() => is('synced'), { timeout: 20_000 }).toBe(0);
     expect(readFileSync(path('pid'), 'utf8')).toBe(`${server.pid}\n`);
     const { stdout } = await runNbdMirror(['status', '--qmp', qmp]);
-    expect(stdout).toMatch(
-      /^export export0: node mirror-top0\nmirror mirror0: ready, write-blocking, act/,
-    );
+    expect(stdout).toMatch(/^export export0: node mirror-top0, 0 clients, /);
+    expect(stdout).toMatch(/\nmirror mirror0 to target0 \(nbd\+unix:.*\): ready, write-bl.*, act/);
     expect(readFileSync(path('copy.raw')).equals(readFileSync(path('disk.raw')))).toBe(true);
 
     const answer = await runNbdMirror(['qmp', '--qmp', qmp, 'job-pause', 'id=mirror0']);
@@ -114,12 +113,17 @@ describe('serve with a target', () => {
     const server = await startNbdMirror([...serve, ...monitor], { readyLine: /disk\.sock/ });
     const isReady = async () => (await runNbdMirror(['status', ...monitor, '--is', 'ready'])).code;
     await expect.poll(isReady, { timeout: 20_000 }).toBe(0);
+    const status = async () => (await runNbdMirror(['status', ...monitor])).stdout;
+    const lost = '\n  target not connected: ';
+    expect(await status()).not.toContain(lost);
     receiver.signal('SIGKILL');
     await receiver.exited;
+    expect(await status()).toContain(lost);
     await makeImage(path('new.raw'), 8 * MiB, randomBytes(2 * MiB));
     const disk = `nbd+unix:///?socket=${path('disk.sock')}`;
     expect((await runNbdMirror(['copy', path('new.raw'), disk])).stderr).toBe('');
     await start();
+    await expect.poll(status, { timeout: 20_000 }).not.toContain(lost);
     const qmp = await connectQmp(path('qmp.sock'));
     await qmp.execute('block-job-cancel', { device: 'mirror0' });
     const { data } = await qmp.event('BLOCK_JOB_COMPLETED', { device: 'mirror0' });
@@ -142,7 +146,10 @@ describe('serve with a target', () => {
     });
     const ask = (...token: string[]) => runNbdMirror(['status', ...monitor, ...token]);
     const right = await ask('--qmp-token-file', path('token'));
-    expect([right.code, right.stdout]).toEqual([0, 'export export0: node source\n']);
+    expect([right.code, right.stdout]).toEqual([
+      0,
+      'export export0: node source, 0 clients, 0 B in 0 reads, 0 B in 0 writes\n',
+    ]);
     const none = await ask();
     expect([none.code, none.stdout]).toEqual([1, '']);
     expect(none.stderr).toContain('--qmp-token-file');
