@@ -143,6 +143,7 @@ export class DirtyBitmap {
   /** Extents of dirty and clean bytes that partition the range: for block status and queries. */
   *extents(offset: number, length: number): Generator<DirtyRun & { dirty: boolean }> {
     const end = offset + length;
+    assert(end <= this.size, 'extents of the disk');
     const limit = Math.min(this.#granules, Math.ceil(end / this.granularity));
     for (let at = offset; at < end; ) {
       const granule = Math.floor(at / this.granularity);

@@ -155,18 +155,33 @@ export class BlockGraph {
   }
 
   isBlocked(node: BlockNode): boolean {
-    return this.#blockersOf(node).length > 0;
+    return [...this.#blockers].some((blocker) => blocker.node === node);
   }
 
-  /** Throws `RefusedError` when somebody who would write to the node, or only read it, may not. */
+  /** Throws `RefusedError` when the node has to stay as it is. */
+  assertRemovable(node: BlockNode): void {
+    for (const blocker of this.#blockers) if (blocker.node === node) throw busy(blocker);
+  }
+
+  /**
+   * Throws `RefusedError` when somebody who would write to the node, or only read it, may not. Who
+   * writes to a node writes to those below it.
+   */
   assertNotBlocked(node: BlockNode, { writable }: { writable: boolean }): void {
-    for (const { reason, keepsOut } of this.#blockersOf(node)) {
-      if (!writable && keepsOut === 'writers') continue;
-      throw new RefusedError(`Node '${node.name}' is busy: ${reason}`);
+    for (const blocker of this.#blockers) {
+      const meets = writable
+        ? chainOf(node).some((one) => chainOf(blocker.node).includes(one))
+        : blocker.node === node && blocker.keepsOut === 'everybody';
+      if (meets) throw busy(blocker);
     }
   }
+}
 
-  #blockersOf(node: BlockNode): readonly Blocker[] {
-    return [...this.#blockers].filter((blocker) => blocker.node === node);
-  }
+/** The node and what it stands on. */
+export function chainOf(node: BlockNode): readonly BlockNode[] {
+  return node.child === undefined ? [node] : [node, ...chainOf(node.child)];
+}
+
+function busy({ node, reason }: Blocker): RefusedError {
+  return new RefusedError(`Node '${node.name}' is busy: ${reason}`);
 }

@@ -9,13 +9,14 @@ import type { Abilities, Agreement } from '../nbd-client/negotiate.ts';
 import type { HotSockets } from '../net/hot-sockets.ts';
 import type { Syscalls } from '../sys/syscalls.ts';
 import { allEnded } from '../util/all-ended.ts';
-import type { Clock } from '../util/clock.ts';
+import { type Clock, within } from '../util/clock.ts';
 import { BlockError, RefusedError } from '../util/errors.ts';
 import type { FileBytes } from '../util/file-bytes.ts';
 import {
   KiB,
   MiB,
   TARGET_EFFECT_BYTES_MAX,
+  TARGET_GOODBYE_MS_MAX,
   TARGET_STATUS_BYTES_MAX,
   UNIX_SEND_BUFFER_BYTES,
 } from '../util/limits.ts';
@@ -180,8 +181,13 @@ export class NbdNode extends BlockNode {
     return this.#link.unreachable;
   }
 
-  override close(): Promise<void> {
-    return this.#link.close();
+  /** What was written is on stable storage then, if the server answers in time. */
+  override async close(): Promise<void> {
+    const { client } = this.#link;
+    if (!this.readOnly && this.#can().flush && client !== undefined) {
+      await within(this.#clock, TARGET_GOODBYE_MS_MAX, client.flush());
+    }
+    await this.#link.close();
   }
 
   /** What needs neither cutting nor other parts of its blocks. */

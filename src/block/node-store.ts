@@ -78,6 +78,9 @@ export class NodeStore {
       for (const [node, options] of wanted) {
         const before = this.#entryOf(node).options;
         checkUnchanged(before, options);
+        if (node.readOnly && !(options['read-only'] ?? false)) {
+          this.#graph.assertNotBlocked(node, { writable: true });
+        }
         undo.push(applyOptions(node, before, options, this.#host));
       }
       for (const node of wanted.keys()) checkWriters(this.#graph, node);
@@ -132,7 +135,7 @@ export class NodeStore {
     if (node === undefined) throw new RefusedError(`Failed to find node with node-name='${name}'`);
     const users = this.#graph.usersOf(node);
     if (users.some(({ user }) => !isNode(user))) throw new RefusedError(`Node ${name} is in use`);
-    this.#graph.assertNotBlocked(node, { writable: true });
+    this.#graph.assertRemovable(node);
     if (this.#entries.get(node)?.owned !== true) {
       throw new RefusedError(`Node ${name} is not owned by the monitor`);
     }

@@ -1,6 +1,6 @@
 import { DirtyBitmap } from '../bitmap/dirty-bitmap.ts';
 import { DirtyMap } from '../bitmap/dirty-map.ts';
-import type { BlockGraph } from '../block/graph.ts';
+import { type BlockGraph, chainOf } from '../block/graph.ts';
 import { type CopyMode, MirrorTop } from '../block/mirror-top.ts';
 import type { BlockNode } from '../block/node.ts';
 import { RefusedError } from '../util/errors.ts';
@@ -160,12 +160,17 @@ function checkClusterSize(clusterBytes: number | undefined): number {
 
 /** A target takes no second writer: what somebody else writes there the mirror would never see. */
 function checkNoOtherWriter(graph: BlockGraph, target: BlockNode): void {
-  const writer = graph.usersOf(target).find((use) => use.writable);
-  if (writer !== undefined) {
-    throw new RefusedError(
-      `Permission conflict on node '${target.name}': it is written to by ${writer.user}, ` +
-        'and a mirror must be the only one who writes to its target',
-    );
+  let above: BlockNode | undefined;
+  for (const node of chainOf(target)) {
+    const own = above && `node ${above.name}`;
+    const writer = graph.usersOf(node).find(({ writable, user }) => writable && user !== own);
+    if (writer !== undefined) {
+      throw new RefusedError(
+        `Permission conflict on node '${node.name}': it is written to by ${writer.user}, ` +
+          'and a mirror must be the only one who writes to its target',
+      );
+    }
+    above = node;
   }
 }
 

@@ -53,6 +53,11 @@ function check(bitmap: DirtyBitmap, { writable, node }: Offer): void {
   if (bitmap.inconsistent) {
     throw new RefusedError(`Bitmap '${name}' is inconsistent and cannot be used`);
   }
+  if (bitmap.size !== node.size) {
+    throw new RefusedError(
+      `Bitmap '${name}' is of a disk of ${bitmap.size} bytes, but '${node.name}' has ${node.size}`,
+    );
+  }
   if (!writable && !node.readOnly && bitmap.enabled) {
     throw new RefusedError(`Enabled bitmap '${name}' incompatible with readonly export`);
   }

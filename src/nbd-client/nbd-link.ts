@@ -224,6 +224,10 @@ export class NbdLink {
     if (now.abilities.readOnly && !before.abilities.readOnly) {
       return 'it is read-only, before it was writable';
     }
+    const lost = before.contexts.find(({ name }) => !now.contexts.some((one) => one.name === name));
+    if (lost !== undefined && this.#options.contexts !== undefined) {
+      return `it has no ${lost.name} any more`;
+    }
     const blocks = [now.blockSize?.minimum ?? 1, before.blockSize?.minimum ?? 1] as const;
     if (blocks[0] > blocks[1]) {
       return `its smallest block has ${blocks[0]} bytes, before it had ${blocks[1]}`;

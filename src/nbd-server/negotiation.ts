@@ -93,7 +93,7 @@ class Negotiation {
   #noZeroes = false;
   #structured = false;
   /** The latest SET_META_CONTEXT: it counts for the export that it named. */
-  #selection: { exportName: string; contexts: readonly SelectedContext[] } | undefined;
+  #selection: { export: NbdExport; contexts: readonly SelectedContext[] } | undefined;
   /** The option being answered, and its replies: they go out together. */
   #option = 0;
   #replies: Uint8Array[] = [];
@@ -216,12 +216,12 @@ class Negotiation {
   /** Whatever becomes of it, the earlier selection is gone. */
   setMetaContext(data: Buffer): Outcome {
     this.#selection = undefined;
-    const { exportName, queries, found } = this.#metaContextRequest(data);
+    const { queries, found } = this.#metaContextRequest(data);
     const contexts = found.contexts
       .map((context, id) => ({ id, context }))
       .filter(({ context }) => queries.includes(context.name));
     for (const { id, context } of contexts) this.#replyContext(id, context.name);
-    this.#selection = { exportName, contexts };
+    this.#selection = { export: found, contexts };
     return this.#acknowledge();
   }
 
@@ -260,7 +260,8 @@ class Negotiation {
   }
 
   #agree(found: NbdExport): Agreement {
-    const contexts = this.#selection?.exportName === found.name ? this.#selection.contexts : [];
+    // Another one may have its name by now.
+    const contexts = this.#selection?.export === found ? this.#selection.contexts : [];
     return { export: found, structured: this.#structured, contexts };
   }
 

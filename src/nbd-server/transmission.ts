@@ -480,8 +480,10 @@ export class Transmission implements ByteSink {
   }
 
   #finishIfDone(): void {
-    if (!this.#inputEnded || this.#finished) return;
-    if (this.#isWaiting() || this.#requests.inFlight > 0) return;
+    if (!this.#inputEnded || this.#finished || this.#requests.inFlight > 0) return;
+    // Who takes no answers is not waited for when the server goes down.
+    const isStuck = this.#stopping && this.#output.unsentBytes >= CLIENT_UNSENT_BYTES_MAX;
+    if (this.#isWaiting() && !isStuck) return;
     this.#output.flush();
     this.abandon();
     this.#onFinished();

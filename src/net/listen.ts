@@ -71,6 +71,9 @@ export async function bind<Kind extends Server>(
   if (address.type === 'unix' && address.path === '') {
     throw new UsageError('Cannot listen on a Unix socket: its path is empty');
   }
+  if (address.type === 'unix' && address.path.includes('\0')) {
+    throw new UsageError('Cannot listen on a Unix socket: its path contains NUL');
+  }
   if (address.type === 'unix' && Buffer.byteLength(address.path) > UNIX_PATH_BYTES_MAX) {
     throw new UsageError(
       `Cannot listen on ${formatAddress(address)}: a socket's path has at most ` +
@@ -111,6 +114,8 @@ function tryBind<Kind extends Server>(
     server.once('error', reject);
     server.once('listening', () => {
       server.off('error', reject);
+      // The host has no descriptor for somebody: he is lost, and Node would end the process.
+      server.on('error', () => {});
       resolve({ server, address: actualAddress(address, server) });
     });
     if (address.type === 'unix') server.listen({ path: address.path });

@@ -41,6 +41,12 @@ const FAST_ZERO = wire.NBD_CMD_FLAG_FAST_ZERO;
 const without = (flags: number) => ({ flags: EVERY_FLAG & ~flags });
 
 describe('a server that can do everything', () => {
+  it('is asked to keep what was written when the node is closed', async () => {
+    const { node, asked } = await open({});
+    await node.close();
+    expect(asked).toEqual(['FLUSH 0+0']);
+  });
+
   it('is asked as the request was meant', async () => {
     const { node, asked } = await open({});
     await node.write(0, Buffer.alloc(512), WRITE_FUA);

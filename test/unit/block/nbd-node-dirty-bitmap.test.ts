@@ -30,8 +30,9 @@ afterEach(async () => {
 });
 
 const run = (command: string, given: object) => rig.dispatcher.execute(command, given);
-const addNbd = (context: string) =>
+const addNbd = (context: string, more: object = {}) =>
   run('blockdev-add', {
+    ...more,
     driver: 'nbd',
     'node-name': 'n',
     server: { type: 'unix', path },
@@ -56,5 +57,17 @@ describe('x-dirty-bitmap of an nbd node', () => {
     await expect(addNbd('qemu:dirty-bitmap:zz')).rejects.toThrow(
       'requested x-dirty-bitmap qemu:dirty-bitmap:zz not found',
     );
+  });
+
+  it('is not taken for clean when the server comes back without it', async () => {
+    await addNbd('qemu:dirty-bitmap:b', { 'reconnect-delay': 10 });
+    const node = rig.storage.graph.find('n')!;
+    await run('nbd-server-stop', {});
+    await run('nbd-server-start', { addr: { type: 'unix', data: { path } } });
+    const again = { type: 'nbd', id: 'e', 'node-name': 'm', writable: true };
+    await run('block-export-add', again);
+    const asked = async () => node.blockStatus(0, 1 << 20, 10);
+    await expect(asked()).rejects.toThrow('it has no qemu:dirty-bitmap:b any more');
+    await run('blockdev-del', { 'node-name': 'n' });
   });
 });

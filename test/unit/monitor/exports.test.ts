@@ -64,6 +64,17 @@ describe('exports', () => {
     expect(busy()).toEqual([true, false]);
   });
 
+  it('take no bitmap of a disk of another size', async () => {
+    const smaller = { driver: 'x-memory', 'node-name': 'small', size: 1 << 19 } as const;
+    await rig.dispatcher.call('blockdev-add', smaller);
+    await rig.dispatcher.call('block-dirty-bitmap-add', { node: 'small', name: 's' });
+    const given = { type: 'nbd', id: 'e0', 'node-name': 'disk' } as const;
+    const bitmaps = [{ node: 'small', name: 's' }];
+    await expect(rig.dispatcher.call('block-export-add', { ...given, bitmaps })).rejects.toThrow(
+      "Bitmap 's' is of a disk of 524288 bytes, but 'disk' has 1048576",
+    );
+  });
+
   it('cannot be written to while their node is the target of a mirror', async () => {
     await rig.dispatcher.call('blockdev-add', {
       driver: 'x-memory',
@@ -110,6 +121,19 @@ describe('exports', () => {
     client.close();
     // What they asked is not forgotten with them.
     await expect.poll(query).toMatchObject({ 'x-clients': [], 'x-requests': requests });
+  });
+
+  it('are waited for at the end also when a command is taking them down', async () => {
+    await add('e0');
+    const { port } = rig.storage.nbd.server!.addresses[0] as InetAddress;
+    const client = await RawNbdClient.connect({ port });
+    await client.go({ name: 'disk' });
+    const stopped = rig.dispatcher.call('nbd-server-stop');
+    await client.untilEnd();
+    await rig.storage.nbd.close();
+    expect(users()).toEqual([]);
+    client.close();
+    await stopped;
   });
 
   it('go with the server, and a new one can start', async () => {

@@ -40,6 +40,36 @@ describe('a mirror', () => {
     );
   });
 
+  it.each(['raw', 'throttle'] as const)('nor with who writes below a %s', async (driver) => {
+    const group = { 'qom-type': 'throttle-group', id: 'g', limits: { 'iops-total': 1000 } };
+    await rig.dispatcher.execute('object-add', group);
+    const top = { driver, 'node-name': 'top', file: 'target', 'throttle-group': 'g' };
+    const { 'throttle-group': _, ...raw } = top;
+    await rig.dispatcher.execute('blockdev-add', driver === 'raw' ? raw : top);
+    const addr = { type: 'inet', data: { host: '127.0.0.1', port: '0' } } as const;
+    await rig.dispatcher.call('nbd-server-start', { addr });
+    const given = { type: 'nbd', id: 'e0', 'node-name': 'target', writable: true } as const;
+    await rig.dispatcher.call('block-export-add', given);
+    const conflict = "Permission conflict on node 'target': it is written to by export e0";
+    await expect(mirror({ target: 'top' })).rejects.toThrow(conflict);
+    await rig.dispatcher.call('block-export-del', { id: 'e0' });
+    await mirror({ target: 'top' });
+    const busy = "Node 'top' is busy: block device is in use by block job: mirror";
+    await expect(rig.dispatcher.call('block-export-add', given)).rejects.toThrow(busy);
+    await rig.dispatcher.call('block-export-add', { ...given, writable: false });
+  });
+
+  it('nor with who writes from now on what he has only read', async () => {
+    await mirror();
+    const raw = { driver: 'raw', 'node-name': 'raw', file: 'target' } as const;
+    await rig.dispatcher.call('blockdev-add', { ...raw, 'read-only': true });
+    await expect(rig.dispatcher.call('blockdev-reopen', { options: [raw] })).rejects.toThrow(
+      "Node 'target' is busy: block device is in use by block job: mirror",
+    );
+    // Who only reads may come and go.
+    await rig.dispatcher.call('blockdev-del', { 'node-name': 'raw' });
+  });
+
   it('takes a name from a node that is just being opened, which then is refused', async () => {
     const filename = join(directory, 'disk.img');
     writeFileSync(filename, Buffer.alloc(4096));

@@ -4,7 +4,7 @@ import * as wire from '../../../protocol/nbd/constants.ts';
 import { encodeGoRequest } from '../../../protocol/nbd/handshake.ts';
 import { MemoryNode } from '../../../src/block/memory-node.ts';
 import type { NbdExport } from '../../../src/nbd-server/export.ts';
-import { CLIENT_LINGER_MS, MiB } from '../../../src/util/limits.ts';
+import { CLIENT_LINGER_MS, CLIENT_UNSENT_BYTES_MAX, KiB, MiB } from '../../../src/util/limits.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
 import { startNbdRig } from '../../support/nbd-rig.ts';
 import { pause } from '../../support/process.ts';
@@ -115,6 +115,27 @@ describe('stopping', () => {
     const [reply] = await client.option(wire.NBD_OPT_GO, request);
     expect(reply!.type).toBe(wire.NBD_REP_ERR_SHUTDOWN);
     client.close();
+    await stopped;
+  });
+
+  it('does not wait for ever for a client that does not read', async () => {
+    const clock = new FakeClock();
+    const rig = await startNbdRig({ server: { clock } });
+    const client = await rig.connect();
+    await client.go();
+    client.socket.pause();
+    for (let count = 0; count < 512; count++) {
+      client.request({ type: wire.NBD_CMD_READ, length: 64 * KiB });
+    }
+    await until(() => rig.export.counters.readBytes >= CLIENT_UNSENT_BYTES_MAX);
+    let hasStopped = false;
+    const stopped = rig.server.stop().then(() => {
+      hasStopped = true;
+    });
+    await until(() => {
+      clock.advance(CLIENT_LINGER_MS);
+      return hasStopped;
+    });
     await stopped;
   });
 

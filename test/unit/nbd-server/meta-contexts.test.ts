@@ -7,6 +7,7 @@ import {
 } from '../../../protocol/nbd/handshake.ts';
 import { decodeBlockStatus } from '../../../protocol/nbd/transmission.ts';
 import { DirtyBitmap } from '../../../src/bitmap/dirty-bitmap.ts';
+import { MemoryNode } from '../../../src/block/memory-node.ts';
 import { KiB, MiB } from '../../../src/util/limits.ts';
 import { type NbdRig, startNbdRig } from '../../support/nbd-rig.ts';
 import type { RawNbdClient, Reply } from '../../support/raw-nbd-client.ts';
@@ -173,4 +174,17 @@ describe('BLOCK_STATUS', () => {
       [{ length: 512, flags: 0 }],
     ]);
   });
+});
+
+it('contexts of an export that has gone are not those of the next one by its name', async () => {
+  const rig = await rigWithContexts();
+  const client = await structured(rig);
+  expect(await contexts(client, SET, ['base:allocation'])).toHaveLength(1);
+  rig.server.removeExport('exp0', 'safe');
+  const larger = new MemoryNode('larger', { size: 8 * MiB });
+  const use = rig.graph.use(larger, 'export exp1', { writable: true });
+  rig.server.addExport({ id: 'exp1', name: '', writable: true, use });
+  await enter(client);
+  client.request({ type: wire.NBD_CMD_BLOCK_STATUS, offset: 4 * MiB, length: 4 * MiB });
+  expect(await client.reply()).toMatchObject({ error: wire.NBD_EINVAL });
 });

@@ -1,11 +1,12 @@
 import { existsSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { InetAddress, SocketAddress } from '../../../src/net/address.ts';
 import type { Connection } from '../../../src/net/connection.ts';
 import { ConnectionLimit } from '../../../src/net/connection-limit.ts';
 import { DialError, dial } from '../../../src/net/dial.ts';
-import { type Listener, listen } from '../../../src/net/listen.ts';
+import { bind, type Listener, listen } from '../../../src/net/listen.ts';
 import { systemClock } from '../../../src/util/clock.ts';
 import { UsageError } from '../../../src/util/errors.ts';
 import { currentScope, tempDir } from '../../support/peers.ts';
@@ -43,6 +44,20 @@ describe('a listener', () => {
     const { address } = await echo(LOOPBACK);
     expect((address as InetAddress).port).toBeGreaterThan(0);
     expect(await answers(address)).toBe(true);
+  });
+
+  it('goes on when the host had no room for somebody', async () => {
+    const { server } = await bind(LOOPBACK, () => createServer());
+    currentScope().onClose(async () => void server.close());
+    expect(() => server.emit('error', new Error('accept ENFILE'))).not.toThrow();
+    expect(server.listening).toBe(true);
+  });
+
+  it('has no abstract name', async () => {
+    const listening = echo({ type: 'unix', path: '\0name' });
+    await expect(listening).rejects.toThrow(
+      new UsageError('Cannot listen on a Unix socket: its path contains NUL'),
+    );
   });
 
   it('hands out the descriptors of those who come by a Unix socket', async () => {
