@@ -67,8 +67,10 @@ export abstract class Job {
   #forceCancelled = false;
   #wake: (() => void) | undefined;
   #kicked = false;
-  /** When everybody else has last had a turn for certain, in milliseconds of the clock. */
-  #turnAt: number;
+  /** Ends with a turn of the event loop, which is due from a moment of the clock on. */
+  #turn: Promise<void> | undefined;
+  #turnDue = 0;
+  #turnTimer: Timer | undefined;
   #finalized = false;
   #ended: Promise<void> = Promise.resolve();
 
@@ -78,7 +80,6 @@ export abstract class Job {
     this.autoFinalize = options.autoFinalize ?? true;
     this.autoDismiss = options.autoDismiss ?? true;
     this.clock = host.clock;
-    this.#turnAt = host.clock.now();
     this.log = host.log.child({ job: options.id });
     this.rateLimit = new RateLimit(host.clock);
     this.#speed = options.speed ?? 0;
@@ -233,12 +234,19 @@ export abstract class Job {
     await this.#letOthersIn();
   }
 
+  /** Work that ends at once, again and again, would go on without a turn of the event loop. */
   async #letOthersIn(): Promise<void> {
-    if (this.clock.now() - this.#turnAt < TURN_MS) return;
-    await new Promise<void>((resolve) => {
-      this.clock.defer(resolve);
+    if (this.#turn !== undefined) {
+      if (this.clock.now() >= this.#turnDue) await this.#turn;
+      return;
+    }
+    this.#turnDue = this.clock.now() + TURN_MS;
+    this.#turn = new Promise((resolve) => {
+      this.#turnTimer = this.clock.after(TURN_MS, () => {
+        this.#turn = undefined;
+        resolve();
+      });
     });
-    this.#turnAt = this.clock.now();
   }
 
   /** Where a pause takes effect: nothing is in flight and S:paused (or standby) is told. */
@@ -295,6 +303,7 @@ export abstract class Job {
       this.abort();
     }
     await this.clean();
+    this.#turnTimer?.cancel();
     this.#sleeping = true;
     this.#tellEnd(failure);
     this.transition('concluded');
