@@ -84,6 +84,7 @@ export class NbdNode extends BlockNode {
 
   readonly #link: NbdLink;
   readonly #clock: Clock;
+  readonly #log: Log;
   readonly #resendMs: number;
   readonly #blocks: AlignedAccess;
   /** The longest request without payload; shrinks when the server turns out to take less. */
@@ -132,6 +133,7 @@ export class NbdNode extends BlockNode {
     const { info } = link;
     this.#link = link;
     this.#clock = options.clock;
+    this.#log = options.log.child({ node: options.name });
     this.#resendMs = (options.reconnectDelaySeconds ?? 0) * 1000;
     this.address = options.address;
     this.exportName = options.exportName;
@@ -185,7 +187,10 @@ export class NbdNode extends BlockNode {
   override async close(): Promise<void> {
     const { client } = this.#link;
     if (!this.readOnly && this.#can().flush && client !== undefined) {
-      await within(this.#clock, TARGET_GOODBYE_MS_MAX, client.flush());
+      const flushed = client.flush().catch(({ message: reason }: Error) => {
+        this.#log.error({ reason }, 'what was written may not be on stable storage');
+      });
+      await within(this.#clock, TARGET_GOODBYE_MS_MAX, flushed);
     }
     await this.#link.close();
   }

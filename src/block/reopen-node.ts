@@ -94,7 +94,7 @@ export function checkWriters(graph: BlockGraph, node: BlockNode): void {
 }
 
 /** A node on top writes when somebody writes to that. */
-function isWritten(graph: BlockGraph, node: BlockNode): boolean {
+export function isWritten(graph: BlockGraph, node: BlockNode): boolean {
   const parents = graph.parentsOf(node);
   const writers = graph.usersOf(node).filter(({ user, writable }) => {
     return writable && !parents.some(({ name }) => user === `node ${name}`);

@@ -3,6 +3,7 @@ import { DirtyMap } from '../bitmap/dirty-map.ts';
 import { type BlockGraph, chainOf } from '../block/graph.ts';
 import { type CopyMode, MirrorTop } from '../block/mirror-top.ts';
 import type { BlockNode } from '../block/node.ts';
+import { isWritten } from '../block/reopen-node.ts';
 import { RefusedError } from '../util/errors.ts';
 import {
   BITMAP_GRANULES_MAX,
@@ -162,8 +163,11 @@ function checkClusterSize(clusterBytes: number | undefined): number {
 function checkNoOtherWriter(graph: BlockGraph, target: BlockNode): void {
   let above: BlockNode | undefined;
   for (const node of chainOf(target)) {
-    const own = above && `node ${above.name}`;
-    const writer = graph.usersOf(node).find(({ writable, user }) => writable && user !== own);
+    const harmless = above === undefined ? [] : [above, ...idleParents(graph, node)];
+    const names = harmless.map(({ name }) => `node ${name}`);
+    const writer = graph
+      .usersOf(node)
+      .find(({ writable, user }) => writable && !names.includes(user));
     if (writer !== undefined) {
       throw new RefusedError(
         `Permission conflict on node '${node.name}': it is written to by ${writer.user}, ` +
@@ -172,6 +176,13 @@ function checkNoOtherWriter(graph: BlockGraph, target: BlockNode): void {
     }
     above = node;
   }
+}
+
+/** Who writes to one of them later is refused then: it is below the target. */
+function idleParents(graph: BlockGraph, node: BlockNode): readonly BlockNode[] {
+  return graph
+    .parentsOf(node)
+    .filter((parent) => !(parent instanceof MirrorTop) && !isWritten(graph, parent));
 }
 
 /** Clients of a node below a mirror that was completed write elsewhere in a moment. */

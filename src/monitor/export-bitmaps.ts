@@ -37,6 +37,8 @@ function findBelow(exported: BlockNode, name: string): DirtyBitmap {
 function findOn(graph: BlockGraph, wanted: { node: string; name: string }): DirtyBitmap {
   const node = graph.find(wanted.node);
   if (node === undefined) throw new RefusedError(`Node '${wanted.node}' not found`);
+  // One that is being resized has bitmaps of the old size still.
+  graph.assertNotBlocked(node, { writable: false });
   const bitmap = node.findBitmap(wanted.name);
   if (bitmap === undefined) throw new RefusedError(`Dirty bitmap '${wanted.name}' not found`);
   return bitmap;

@@ -53,7 +53,7 @@ export class NbdService {
   readonly #onUnixSocket: OnUnixSocket | undefined;
   readonly #held = new Map<string, Held>();
   #server: NbdServer | undefined;
-  /** The latest stop. */
+  /** Ends when every stop so far has. */
   #stopped: Promise<void> = Promise.resolve();
   /** A start that waits for the system; nobody else may start meanwhile. */
   #starting = false;
@@ -117,16 +117,17 @@ export class NbdService {
   async stop(): Promise<void> {
     const server = this.#runningServer();
     this.#server = undefined;
-    this.#stopped = server.stop();
-    await this.#stopped;
+    const stopped = server.stop();
+    this.#stopped = Promise.all([this.#stopped, stopped]).then(() => {});
+    await stopped;
   }
 
   /** The end: a server that is being started does not come. Resolves as `stop`. */
   async close(): Promise<void> {
     this.#isClosing = true;
     if (this.#server !== undefined) await this.stop();
-    // A command that stops it may have been overtaken by the end.
-    else await this.#stopped;
+    // Commands that stop one may have been overtaken by the end.
+    await this.#stopped;
   }
 
   /** What is wrong with an id before anything else is looked at. */

@@ -4,6 +4,7 @@ import { nameOfCommand } from '../../../protocol/nbd/names.ts';
 import type { NbdNode } from '../../../src/block/nbd-node.ts';
 import { WRITE_FUA, ZERO_MAY_UNMAP, ZERO_NO_FALLBACK } from '../../../src/block/node.ts';
 import { GiB, MiB } from '../../../src/util/limits.ts';
+import { type Log, silentLog } from '../../../src/util/log.ts';
 import { openNbdNode } from '../../support/open-nbd-node.ts';
 import {
   EVERY_FLAG,
@@ -19,6 +20,7 @@ import {
 async function open(
   disk: Partial<ScriptedExport>,
   answer: (peer: ScriptedPeer, request: ScriptedRequest) => boolean = () => false,
+  log = silentLog,
 ): Promise<{ node: NbdNode; asked: string[] }> {
   const asked: string[] = [];
   const { address } = await startScriptedServer(async (peer) => {
@@ -32,7 +34,7 @@ async function open(
       if (!answer(peer, request)) peer.answer(request);
     }
   });
-  return { node: await openNbdNode(address.path), asked };
+  return { node: await openNbdNode(address.path, { log }), asked };
 }
 
 const FUA = wire.NBD_CMD_FLAG_FUA;
@@ -45,6 +47,22 @@ describe('a server that can do everything', () => {
     const { node, asked } = await open({});
     await node.close();
     expect(asked).toEqual(['FLUSH 0+0']);
+  });
+
+  it('is closed all the same when it cannot, and that is told', async () => {
+    const told: string[] = [];
+    const log: Log = {
+      ...silentLog,
+      error: (fields, message) => void told.push(`${message} ${JSON.stringify(fields)}`),
+      child: () => log,
+    };
+    const failing = (peer: ScriptedPeer, request: ScriptedRequest) => {
+      peer.simple(request, wire.NBD_EIO);
+      return true;
+    };
+    const { node } = await open({}, failing, log);
+    await node.close();
+    expect(told).toEqual([expect.stringMatching(/not be on stable storage .*EIO/)]);
   });
 
   it('is asked as the request was meant', async () => {

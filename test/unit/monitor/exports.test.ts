@@ -75,6 +75,19 @@ describe('exports', () => {
     );
   });
 
+  it('take no bitmap of a disk that is being resized', async () => {
+    const other = { driver: 'x-memory', 'node-name': 'other', size: 1 << 20 } as const;
+    await rig.dispatcher.call('blockdev-add', other);
+    await rig.dispatcher.call('block-dirty-bitmap-add', { node: 'other', name: 'o' });
+    const given = { type: 'nbd', id: 'e0', 'node-name': 'disk' } as const;
+    const bitmaps = [{ node: 'other', name: 'o' }];
+    const resized = rig.dispatcher.call('block_resize', { 'node-name': 'other', size: 1 << 19 });
+    await expect(rig.dispatcher.call('block-export-add', { ...given, bitmaps })).rejects.toThrow(
+      "Node 'other' is busy",
+    );
+    await resized;
+  });
+
   it('cannot be written to while their node is the target of a mirror', async () => {
     await rig.dispatcher.call('blockdev-add', {
       driver: 'x-memory',
@@ -130,6 +143,11 @@ describe('exports', () => {
     await client.go({ name: 'disk' });
     const stopped = rig.dispatcher.call('nbd-server-stop');
     await client.untilEnd();
+    // Another one may be there by now, and on its way out as well.
+    const addr = { type: 'inet', data: { host: '127.0.0.1', port: '0' } } as const;
+    await rig.dispatcher.call('nbd-server-start', { addr });
+    await rig.dispatcher.call('nbd-server-stop');
+    await rig.dispatcher.call('nbd-server-start', { addr });
     await rig.storage.nbd.close();
     expect(users()).toEqual([]);
     client.close();

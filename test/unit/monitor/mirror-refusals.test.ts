@@ -59,6 +59,26 @@ describe('a mirror', () => {
     await rig.dispatcher.call('block-export-add', { ...given, writable: false });
   });
 
+  it('may stand beside a window that nobody writes through, until somebody does', async () => {
+    const window = { driver: 'raw', file: 'target', size: MiB / 2 } as const;
+    await memory('half', MiB / 2);
+    await rig.dispatcher.call('blockdev-add', { ...window, 'node-name': 'w1' });
+    await rig.dispatcher.call('blockdev-add', { ...window, 'node-name': 'w2', offset: MiB / 2 });
+    const addr = { type: 'inet', data: { host: '127.0.0.1', port: '0' } } as const;
+    await rig.dispatcher.call('nbd-server-start', { addr });
+    const given = { type: 'nbd', id: 'e0', 'node-name': 'w2', writable: true } as const;
+    await mirror({ device: 'half', target: 'w1' });
+    await expect(rig.dispatcher.call('block-export-add', given)).rejects.toThrow(
+      "Node 'w1' is busy: block device is in use by block job: mirror",
+    );
+    await rig.dispatcher.call('block-job-cancel', { device: 'm0', force: true });
+    await expect.poll(() => rig.dispatcher.call('query-block-jobs')).toEqual([]);
+    await rig.dispatcher.call('block-export-add', given);
+    await expect(mirror({ device: 'half', target: 'w1' })).rejects.toThrow(
+      "Permission conflict on node 'target': it is written to by node w2",
+    );
+  });
+
   it('nor with who writes from now on what he has only read', async () => {
     await mirror();
     const raw = { driver: 'raw', 'node-name': 'raw', file: 'target' } as const;
