@@ -170,16 +170,16 @@ export class FileNode extends BlockNode {
   }
 
   protected override doRead(offset: number, buffer: Buffer): Completion {
-    const failed = (error: unknown): never => {
-      throw this.fail(error, 'read', { offset, length: buffer.length });
-    };
     let done: Completion;
     try {
       done = this.#io.read(offset, buffer);
     } catch (error) {
-      return failed(error);
+      throw this.fail(error, 'read', { offset, length: buffer.length });
     }
-    return done?.catch(failed);
+    // Only here, so that a read that is done at once leaves nothing behind.
+    return done?.catch((error: unknown) => {
+      throw this.fail(error, 'read', { offset, length: buffer.length });
+    });
   }
 
   protected override doWrite(offset: number, data: Buffer, flags: number): Completion {

@@ -1,4 +1,5 @@
 import { expect, it } from 'vitest';
+import { RawNode } from '../../../src/block/raw-node.ts';
 import { MirrorRig } from '../../support/mirror-rig.ts';
 
 it('a filter passes on that its requests are not waited for any more', async () => {
@@ -11,4 +12,15 @@ it('a filter passes on that its requests are not waited for any more', async () 
   rig.client.node.cancelInFlight();
   await expect(hanging).rejects.toThrow('cancelled');
   await rig.jobs.cancelAll();
+});
+
+it('what stands on a disk whose server is lost cannot reach it either', async () => {
+  const rig = new MirrorRig({ size: 1 << 20 });
+  const window = new RawNode(
+    'window',
+    rig.graph.use(rig.source, 'node window', { writable: true }),
+  );
+  expect(window.unreachable).toBeUndefined();
+  rig.source.lost = true;
+  expect(window.unreachable).toBe('lost');
 });

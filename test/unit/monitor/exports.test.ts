@@ -64,28 +64,28 @@ describe('exports', () => {
     expect(busy()).toEqual([true, false]);
   });
 
+  /** Exports `disk` with a bitmap of another one, which has so many bytes. */
+  async function addOthersBitmap(size: number, before = async () => {}): Promise<unknown> {
+    const other = { driver: 'x-memory', 'node-name': 'other', size } as const;
+    await rig.dispatcher.call('blockdev-add', other);
+    await rig.dispatcher.call('block-dirty-bitmap-add', { node: 'other', name: 'o' });
+    const bitmaps = [{ node: 'other', name: 'o' }];
+    const begun = before();
+    const given = { type: 'nbd', id: 'e0', 'node-name': 'disk', bitmaps } as const;
+    return rig.dispatcher.call('block-export-add', given).finally(() => begun);
+  }
+
   it('take no bitmap of a disk of another size', async () => {
-    const smaller = { driver: 'x-memory', 'node-name': 'small', size: 1 << 19 } as const;
-    await rig.dispatcher.call('blockdev-add', smaller);
-    await rig.dispatcher.call('block-dirty-bitmap-add', { node: 'small', name: 's' });
-    const given = { type: 'nbd', id: 'e0', 'node-name': 'disk' } as const;
-    const bitmaps = [{ node: 'small', name: 's' }];
-    await expect(rig.dispatcher.call('block-export-add', { ...given, bitmaps })).rejects.toThrow(
-      "Bitmap 's' is of a disk of 524288 bytes, but 'disk' has 1048576",
+    await expect(addOthersBitmap(1 << 19)).rejects.toThrow(
+      "Bitmap 'o' is of a disk of 524288 bytes, but 'disk' has 1048576",
     );
   });
 
   it('take no bitmap of a disk that is being resized', async () => {
-    const other = { driver: 'x-memory', 'node-name': 'other', size: 1 << 20 } as const;
-    await rig.dispatcher.call('blockdev-add', other);
-    await rig.dispatcher.call('block-dirty-bitmap-add', { node: 'other', name: 'o' });
-    const given = { type: 'nbd', id: 'e0', 'node-name': 'disk' } as const;
-    const bitmaps = [{ node: 'other', name: 'o' }];
-    const resized = rig.dispatcher.call('block_resize', { 'node-name': 'other', size: 1 << 19 });
-    await expect(rig.dispatcher.call('block-export-add', { ...given, bitmaps })).rejects.toThrow(
-      "Node 'other' is busy",
-    );
-    await resized;
+    const resize = async () => {
+      await rig.dispatcher.call('block_resize', { 'node-name': 'other', size: 1 << 19 });
+    };
+    await expect(addOthersBitmap(1 << 20, resize)).rejects.toThrow("Node 'other' is busy");
   });
 
   it('cannot be written to while their node is the target of a mirror', async () => {
