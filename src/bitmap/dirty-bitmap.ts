@@ -97,10 +97,6 @@ export class DirtyBitmap {
     this.#fill(offset / this.granularity, Math.ceil(end / this.granularity), false);
   }
 
-  setAll(): void {
-    this.set(0, this.size);
-  }
-
   clear(): void {
     this.#pages.fill(undefined);
     this.#dirtyGranules = 0;

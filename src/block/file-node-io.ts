@@ -5,7 +5,7 @@ import { type Arrived, type Received, touchedBytes } from '../util/arrived.ts';
 import { Attempts } from '../util/attempts.ts';
 import type { Clock } from '../util/clock.ts';
 import type { FileBytes } from '../util/file-bytes.ts';
-import { KiB, MiB, UNCACHED_READS_MAX } from '../util/limits.ts';
+import { KiB, MiB } from '../util/limits.ts';
 import { isZero, ZERO_BLOCK_BYTES } from './detect-zeroes.ts';
 import { WriteBreaker } from './file-node-breaker.ts';
 import type { SharedFlush } from './file-node-flush.ts';
@@ -91,6 +91,8 @@ export abstract class FileDisk implements FileIo {
   }
 }
 
+/** Reads in a row that go to the disk unasked when the page cache had nothing of earlier ones. */
+export const UNCACHED_READS_MAX = 63;
 /** Longer reads go to the pool: copying this much already takes the event loop 50 to 100 us. */
 const SYNC_READ_BYTES_MAX = MiB;
 /**

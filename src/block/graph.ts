@@ -6,18 +6,21 @@ import type { BlockNode } from './node.ts';
 /** QEMU keeps names in 32 bytes. */
 const NAME_LENGTH_MAX = 31;
 
+/** Who uses a node: an export or a job, or a node that stands on it. */
+export interface NodeUser {
+  readonly kind: 'export' | 'job' | 'node';
+  readonly name: string;
+}
+
 /**
- * The named nodes and who uses them. A *use* is an edge from a user (an export, a job, a filter)
- * to a node; it is what moves when a filter is put in between or a mirror pivots, so a user reads
- * `use.node` anew for each request and never keeps the node itself.
+ * The named nodes and who uses them. A *use* is an edge from a user to a node; it is what moves
+ * when a filter is put in between or a mirror pivots, so a user reads `use.node` anew for each
+ * request and never keeps the node itself.
  */
 export interface NodeUse {
   /** The node that the user talks to now. */
   readonly node: BlockNode;
-  /**
-   * Who: `export exp0`, `job mirror0`, `node mirror-top`. Shown when the node cannot be removed.
-   */
-  readonly user: string;
+  readonly user: NodeUser;
   /** Changes when the user is reopened. */
   writable: boolean;
   /** Ends the use. */
@@ -26,11 +29,11 @@ export interface NodeUse {
 
 class Use implements NodeUse {
   node: BlockNode;
-  readonly user: string;
+  readonly user: NodeUser;
   writable: boolean;
   readonly #uses: Set<Use>;
 
-  constructor(uses: Set<Use>, node: BlockNode, user: string, writable: boolean) {
+  constructor(uses: Set<Use>, node: BlockNode, user: NodeUser, writable: boolean) {
     this.#uses = uses;
     this.node = node;
     this.user = user;
@@ -105,13 +108,13 @@ export class BlockGraph {
    * A use of the node, through whatever filters sit on it: an export that is added to a disk while
    * it is mirrored must not write behind the mirror's back.
    */
-  use(node: BlockNode, user: string, options: { writable: boolean }): NodeUse {
+  use(node: BlockNode, user: NodeUser, options: { writable: boolean }): NodeUse {
     return new Use(this.#uses, this.#topOf(node), user, options.writable);
   }
 
   /** A filter's use of the node that it will sit on. */
   useForFilter(node: BlockNode, filterName: string): NodeUse {
-    return new Use(this.#uses, node, `node ${filterName}`, true);
+    return new Use(this.#uses, node, { kind: 'node', name: filterName }, true);
   }
 
   #topOf(node: BlockNode): BlockNode {
@@ -124,14 +127,17 @@ export class BlockGraph {
   }
 
   /**
-   * The nodes that stand on this one. Not those that are being opened, nor a filter that has left,
-   * whose last writes still use it: their uses alone are known.
+   * The node that stands on another by this use of it. Not one that is being opened, nor a filter
+   * that has left, whose last writes still use the node: their uses alone are known.
    */
+  parentBy({ user, node }: NodeUse): BlockNode | undefined {
+    const parent = user.kind === 'node' ? this.find(user.name) : undefined;
+    return parent?.child === node ? parent : undefined;
+  }
+
+  /** The nodes that stand on this one. */
   parentsOf(node: BlockNode): readonly BlockNode[] {
-    return this.usersOf(node).flatMap(({ user }) => {
-      const parent = user.startsWith('node ') ? this.find(user.slice('node '.length)) : undefined;
-      return parent?.child === node ? [parent] : [];
-    });
+    return this.usersOf(node).flatMap((use) => this.parentBy(use) ?? []);
   }
 
   /** Puts `filter`, which uses its child by `own`, between that and everybody else who uses it. */

@@ -134,7 +134,8 @@ export class NodeStore {
     const node = this.#graph.find(name);
     if (node === undefined) throw new RefusedError(`Failed to find node with node-name='${name}'`);
     const users = this.#graph.usersOf(node);
-    if (users.some(({ user }) => !isNode(user))) throw new RefusedError(`Node ${name} is in use`);
+    if (users.some(({ user }) => user.kind !== 'node'))
+      throw new RefusedError(`Node ${name} is in use`);
     this.#graph.assertRemovable(node);
     if (this.#entries.get(node)?.owned !== true) {
       throw new RefusedError(`Node ${name} is not owned by the monitor`);
@@ -143,14 +144,16 @@ export class NodeStore {
     await this.#close(node);
   }
 
-  /** The end of the process: closes everything, parents first. Nobody uses any of it any more. */
+  /**
+   * The end of the process: closes everything, parents first, and side by side what does not stand
+   * on each other, for each lost server is waited for. Nobody uses any of it any more.
+   */
   async closeAll(): Promise<void> {
     const failures: unknown[] = [];
     for (let unused = this.#unused(); unused.length > 0; unused = this.#unused()) {
-      for (const node of unused) {
-        // The others are closed all the same; then the first failure is told.
-        await this.#close(node).catch((error: unknown) => failures.push(error));
-      }
+      // The others are closed all the same; then the first failure is told.
+      const toldLater = (error: unknown) => failures.push(error);
+      await Promise.all(unused.map((node) => this.#close(node).catch(toldLater)));
     }
     await Promise.all(this.#closing);
     if (failures.length > 0) throw failures[0];
@@ -210,14 +213,14 @@ export class NodeStore {
     if (typeof child !== 'string') {
       const node = await this.#open(child, false);
       children.push(node);
-      return this.#graph.use(node, `node ${parent}`, { writable });
+      return this.#graph.use(node, { kind: 'node', name: parent }, { writable });
     }
     const node = this.#graph.find(child);
     if (node === undefined) {
       throw new RefusedError(`Cannot find device='${child}' nor node-name='${child}'`);
     }
     this.#graph.assertNotBlocked(node, { writable });
-    return this.#graph.use(node, `node ${parent}`, { writable });
+    return this.#graph.use(node, { kind: 'node', name: parent }, { writable });
   }
 
   #reserve(given: string | undefined): string {
@@ -243,8 +246,4 @@ export class NodeStore {
     await node.close();
     for (const child of children) await this.letGo(child);
   }
-}
-
-function isNode(user: string): boolean {
-  return user.startsWith('node ');
 }

@@ -95,11 +95,10 @@ export function checkWriters(graph: BlockGraph, node: BlockNode): void {
 
 /** A node on top writes when somebody writes to that. */
 export function isWritten(graph: BlockGraph, node: BlockNode): boolean {
-  const parents = graph.parentsOf(node);
-  const writers = graph.usersOf(node).filter(({ user, writable }) => {
-    return writable && !parents.some(({ name }) => user === `node ${name}`);
+  return graph.usersOf(node).some((use) => {
+    const parent = graph.parentBy(use);
+    return parent === undefined ? use.writable : isWritten(graph, parent);
   });
-  return writers.length > 0 || parents.some((parent) => isWritten(graph, parent));
 }
 
 /** `cache.direct` for what is nested; what the child's options are is the child's matter. */

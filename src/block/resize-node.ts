@@ -1,5 +1,5 @@
+import { assertNotBusy, fitsGranules } from '../bitmap/usable.ts';
 import { RefusedError } from '../util/errors.ts';
-import { BITMAP_GRANULES_MAX } from '../util/limits.ts';
 import type { BlockGraph } from './graph.ts';
 import { MirrorTop } from './mirror-top.ts';
 import type { BlockNode } from './node.ts';
@@ -53,17 +53,13 @@ function checkFree(graph: BlockGraph, relative: BlockNode, node: BlockNode): voi
 }
 
 function checkBitmaps(relative: BlockNode, size: number): void {
-  for (const { name, busy, granularity } of relative.bitmaps) {
-    if (busy) {
-      throw new RefusedError(
-        `Bitmap '${name}' is currently in use by another operation and cannot be used`,
-      );
-    }
-    if (size / granularity > BITMAP_GRANULES_MAX) {
-      throw new RefusedError(
-        `Granularity ${granularity} of bitmap '${name}' is too small for ${size} bytes`,
-      );
-    }
+  for (const bitmap of relative.bitmaps) {
+    assertNotBusy(bitmap);
+    const { name, granularity } = bitmap;
+    if (fitsGranules(size, granularity)) continue;
+    throw new RefusedError(
+      `Granularity ${granularity} of bitmap '${name}' is too small for ${size} bytes`,
+    );
   }
 }
 

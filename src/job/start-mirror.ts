@@ -1,12 +1,17 @@
 import { DirtyBitmap } from '../bitmap/dirty-bitmap.ts';
 import { DirtyMap } from '../bitmap/dirty-map.ts';
+import {
+  assertChangeable,
+  assertConsistent,
+  assertNotBusy,
+  fitsGranules,
+} from '../bitmap/usable.ts';
 import { type BlockGraph, chainOf } from '../block/graph.ts';
 import { type CopyMode, MirrorTop } from '../block/mirror-top.ts';
 import type { BlockNode } from '../block/node.ts';
 import { isWritten } from '../block/reopen-node.ts';
 import { RefusedError } from '../util/errors.ts';
 import {
-  BITMAP_GRANULES_MAX,
   COPY_IN_FLIGHT_BYTES_MAX,
   COPY_IN_FLIGHT_BYTES_MIN,
   GRANULARITY_DEFAULT,
@@ -83,7 +88,7 @@ export function startMirror(
   checkNoOtherWriter(graph, target);
   checkStays(graph, source);
 
-  if (callersBitmap === undefined && source.size / granularity > BITMAP_GRANULES_MAX) {
+  if (callersBitmap === undefined && !fitsGranules(source.size, granularity)) {
     throw new RefusedError(
       `Granularity ${granularity} is too small for node '${source.name}' of ${source.size} bytes`,
     );
@@ -105,7 +110,7 @@ export function startMirror(
   if (callersBitmap === undefined) source.addBitmap(bitmap);
   bitmap.busy = true;
   const sourceUse = graph.useForFilter(source, filterName);
-  const targetUse = graph.use(target, `job ${options.id}`, { writable: true });
+  const targetUse = graph.use(target, { kind: 'job', name: options.id }, { writable: true });
   const top = new MirrorTop({
     name: filterName,
     implicit,
@@ -164,13 +169,14 @@ function checkNoOtherWriter(graph: BlockGraph, target: BlockNode): void {
   let above: BlockNode | undefined;
   for (const node of chainOf(target)) {
     const harmless = above === undefined ? [] : [above, ...idleParents(graph, node)];
-    const names = harmless.map(({ name }) => `node ${name}`);
-    const writer = graph
-      .usersOf(node)
-      .find(({ writable, user }) => writable && !names.includes(user));
+    const writer = graph.usersOf(node).find((use) => {
+      const parent = graph.parentBy(use);
+      return use.writable && (parent === undefined || !harmless.includes(parent));
+    });
     if (writer !== undefined) {
+      const { kind, name } = writer.user;
       throw new RefusedError(
-        `Permission conflict on node '${node.name}': it is written to by ${writer.user}, ` +
+        `Permission conflict on node '${node.name}': it is written to by ${kind} ${name}, ` +
           'and a mirror must be the only one who writes to its target',
       );
     }
@@ -211,17 +217,9 @@ function checkBitmap(options: MirrorOptions): DirtyBitmap | undefined {
   }
   const bitmap = source.findBitmap(name);
   if (bitmap === undefined) throw new RefusedError(`Dirty bitmap '${name}' not found`);
-  if (bitmap.busy) {
-    throw new RefusedError(
-      `Bitmap '${name}' is currently in use by another operation and cannot be used`,
-    );
-  }
-  if (bitmap.readOnly) {
-    throw new RefusedError(`Bitmap '${name}' is readonly and cannot be modified`);
-  }
-  if (bitmap.inconsistent) {
-    throw new RefusedError(`Bitmap '${name}' is inconsistent and cannot be used`);
-  }
+  assertNotBusy(bitmap);
+  assertChangeable(bitmap);
+  assertConsistent(bitmap);
   if (!bitmap.enabled) throw new RefusedError(`Bitmap '${name}' is not enabled`);
   return bitmap;
 }

@@ -1,5 +1,6 @@
 import type { Qmp } from '../../protocol/qmp/schema.ts';
 import type { DirtyBitmap } from '../bitmap/dirty-bitmap.ts';
+import { assertConsistent, assertNotBusy } from '../bitmap/usable.ts';
 import type { BlockGraph } from '../block/graph.ts';
 import type { BlockNode } from '../block/node.ts';
 import { RefusedError } from '../util/errors.ts';
@@ -47,14 +48,8 @@ function findOn(graph: BlockGraph, wanted: { node: string; name: string }): Dirt
 /** A read-only export of a bitmap that still records would show something that moves. */
 function check(bitmap: DirtyBitmap, { writable, node }: Offer): void {
   const { name } = bitmap;
-  if (bitmap.busy) {
-    throw new RefusedError(
-      `Bitmap '${name}' is currently in use by another operation and cannot be used`,
-    );
-  }
-  if (bitmap.inconsistent) {
-    throw new RefusedError(`Bitmap '${name}' is inconsistent and cannot be used`);
-  }
+  assertNotBusy(bitmap);
+  assertConsistent(bitmap);
   if (bitmap.size !== node.size) {
     throw new RefusedError(
       `Bitmap '${name}' is of a disk of ${bitmap.size} bytes, but '${node.name}' has ${node.size}`,

@@ -149,7 +149,7 @@ export class NbdService {
     if (description !== undefined) assertShort('description', description);
     server.assertNameFree(name);
     const bitmaps: DirtyBitmap[] = [];
-    const use = this.#graph.use(node, `export ${id}`, { writable });
+    const use = this.#graph.use(node, { kind: 'export', name: id }, { writable });
     try {
       for (const wanted of options.bitmaps) {
         const bitmap = exportableBitmap(this.#graph, wanted, { node, writable });

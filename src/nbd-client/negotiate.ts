@@ -43,15 +43,9 @@ export interface BlockSize {
   readonly maximum: number;
 }
 
-/** The server understood and said no; `reply` is NBD_REP_ERR_*. ABORT was sent. */
+/** The server understood and said no. ABORT was sent. */
 export class ServerRefusal extends Error {
   override readonly name = 'ServerRefusal';
-  readonly reply: number;
-
-  constructor(reply: number, message: string) {
-    super(message);
-    this.reply = reply;
-  }
 }
 
 /** Rejects with `ServerRefusal`, `ProtocolError`, or `WireError`. */
@@ -211,7 +205,7 @@ class Negotiation {
       answer.type === wire.NBD_REP_ERR_TLS_REQD
         ? 'requires TLS, which is not supported'
         : `refuses export "${this.#exportName}"`;
-    throw new ServerRefusal(answer.type, `${this.#connection.peer} ${what}: ${reason}`);
+    throw new ServerRefusal(`${this.#connection.peer} ${what}: ${reason}`);
   }
 
   #write(bytes: Uint8Array): void {

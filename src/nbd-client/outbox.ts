@@ -8,11 +8,16 @@ import {
 import type { Connection } from '../net/connection.ts';
 import type { BufferPool } from '../util/buffer-pool.ts';
 import type { FileBytes } from '../util/file-bytes.ts';
-import { OUTPUT_SLAB_BYTES, TARGET_COPIED_PAYLOAD_BYTES_MAX } from '../util/limits.ts';
+import { KiB, OUTPUT_SLAB_BYTES } from '../util/limits.ts';
 import type { PendingRequest } from './request.ts';
 
 /** Of a WRITE: in memory, or in a file's page cache. */
 export type Payload = Buffer | FileBytes;
+
+/**
+ * Payloads up to this size are copied behind their header, longer ones are sent from their place.
+ */
+const TARGET_COPIED_PAYLOAD_BYTES_MAX = 32 * KiB;
 
 /**
  * Requests on their way out. The headers and small payloads of one tick are gathered in one slab

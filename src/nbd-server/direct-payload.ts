@@ -1,8 +1,11 @@
 import type { RequestHeader } from '../../protocol/nbd/transmission.ts';
 import type { Connection } from '../net/connection.ts';
 import type { ArrivingWrite, Received } from '../util/arrived.ts';
-import { DIRECT_HEAD_BYTES } from '../util/limits.ts';
+import { KiB } from '../util/limits.ts';
 import type { Requests } from './requests.ts';
+
+/** What is read of each part of a long WRITE, so that Node tells of it: a block of most disks. */
+export const DIRECT_HEAD_BYTES = 4 * KiB;
 
 /**
  * The payload of a long WRITE on its way from the socket to the disk, past our memory, a part at a

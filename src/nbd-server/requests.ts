@@ -18,11 +18,7 @@ import type { Arrived, Received } from '../util/arrived.ts';
 import { AssertionError } from '../util/assert.ts';
 import type { BufferPool } from '../util/buffer-pool.ts';
 import { BlockError, type Errno } from '../util/errors.ts';
-import {
-  BLOCK_STATUS_EXTENTS_MAX,
-  GATHERED_READ_BYTES_MAX,
-  SPARSE_READ_BYTES_MIN,
-} from '../util/limits.ts';
+import { BLOCK_STATUS_EXTENTS_MAX, KiB, SPARSE_READ_BYTES_MIN } from '../util/limits.ts';
 import type { Log } from '../util/log.ts';
 import { keepsData, watch } from '../util/pending.ts';
 import type { NbdExport } from './export.ts';
@@ -33,6 +29,8 @@ import type { Replies } from './replies.ts';
 import { SparseRead } from './sparse-read.ts';
 import type { Refusal } from './validate.ts';
 
+/** READs up to this size are read into the gathered replies, longer ones into a buffer each. */
+const GATHERED_READ_BYTES_MAX = 32 * KiB;
 /** Clients try what a disk may lack, as zeroes faster than by writing; and the server may end. */
 const NO_FAILURES: readonly Errno[] = ['ENOTSUP', 'ESHUTDOWN'];
 

@@ -3,7 +3,7 @@ import process from 'node:process';
 import { assert } from '../util/assert.ts';
 import { ProtocolError } from '../util/errors.ts';
 import type { FileBytes } from '../util/file-bytes.ts';
-import { HOT_READS_MAX, NET_KEEP_ALIVE_MS, NET_UNREAD_BYTES_MAX } from '../util/limits.ts';
+import { NET_KEEP_ALIVE_MS, NET_UNREAD_BYTES_MAX } from '../util/limits.ts';
 import { reasonOf } from './address.ts';
 import { ByteQueue } from './byte-queue.ts';
 import { descriptorOf, mayBeRead } from './descriptor.ts';
@@ -24,6 +24,9 @@ import { type ByteSink, Incoming } from './incoming.ts';
 export class ConnectionEnded extends ProtocolError {
   override readonly name = 'ConnectionEnded' as 'ProtocolError';
 }
+
+/** Reads in a row from one socket, as long as each fills its buffer. libuv has the same number. */
+const HOT_READS_MAX = 32;
 
 interface PendingRead {
   readonly bytes: number;

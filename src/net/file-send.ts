@@ -1,7 +1,10 @@
 import type { Socket } from 'node:net';
 import type { FileBytes } from '../util/file-bytes.ts';
-import { FILE_SEND_COPIED_BYTES } from '../util/limits.ts';
+import { KiB } from '../util/limits.ts';
 import { descriptorOf } from './descriptor.ts';
+
+/** Of a file's bytes that go to a socket by themselves: what is copied whenever it was full. */
+const FILE_SEND_COPIED_BYTES = 16 * KiB;
 
 /**
  * Sends a few bytes of ours and bytes of a file behind them to a socket, these past our memory.

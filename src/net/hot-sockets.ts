@@ -1,12 +1,5 @@
 import { Attempts } from '../util/attempts.ts';
 import type { Clock } from '../util/clock.ts';
-import {
-  HOT_ALONE_MS,
-  HOT_ASLEEP_MS,
-  HOT_AWAKE_MS,
-  HOT_MISSES_MAX,
-  HOT_SOCKETS_MAX,
-} from '../util/limits.ts';
 import type { SocketCalls } from '../util/socket-calls.ts';
 import { Slab } from './slab.ts';
 
@@ -40,6 +33,16 @@ export interface HotSocket {
   cool(): void;
 }
 
+/** How long the next bytes of hot sockets are looked for again and again. */
+export const HOT_AWAKE_MS = 0.05;
+/** How long, in whole milliseconds, they are waited for asleep: as long may a timer be late. */
+export const HOT_ASLEEP_MS = 1;
+/** Sockets that are hot at a time; each costs a moment of every look at all of them. */
+export const HOT_SOCKETS_MAX = 16;
+/** Arrivals in a row that make no socket hot when nothing has followed earlier ones. */
+export const HOT_MISSES_MAX = 63;
+/** How long hot sockets are looked at before the event loop has its turn, for its timers too. */
+export const HOT_ALONE_MS = 1;
 /** Of first looks after some work; with fewer that find something, requests come one at a time. */
 const EARLY_PART = 0.5;
 /** How many such looks the part is taken of, roughly. */

@@ -58,32 +58,12 @@ export const TARGET_IN_FLIGHT_REQUESTS_MAX = 64;
  * 4 MiB, 1.1 to 1.4 times more with the default of 208 KiB).
  */
 export const UNIX_SEND_BUFFER_BYTES = 16 * MiB;
-/** Reads in a row that go to the disk unasked when the page cache had nothing of earlier ones. */
-export const UNCACHED_READS_MAX = 63;
-/** How long the next bytes of hot sockets are looked for again and again (`HotSockets`). */
-export const HOT_AWAKE_MS = 0.05;
-/** How long, in whole milliseconds, they are waited for asleep: as long may a timer be late. */
-export const HOT_ASLEEP_MS = 1;
-/** Sockets that are hot at a time; each costs a moment of every look at all of them. */
-export const HOT_SOCKETS_MAX = 16;
-/** Arrivals in a row that make no socket hot when nothing has followed earlier ones. */
-export const HOT_MISSES_MAX = 63;
-/** How long hot sockets are looked at before the event loop has its turn, for its timers too. */
-export const HOT_ALONE_MS = 1;
-/** Reads in a row from one socket, as long as each fills its buffer. libuv has the same number. */
-export const HOT_READS_MAX = 32;
 /** Replies of a server to one option of the handshake. */
 export const TARGET_OPTION_REPLIES_MAX = 1024;
 /** Extents in one BLOCK_STATUS chunk of a server (what the protocol recommends at most). */
 export const TARGET_STATUS_EXTENTS_MAX = 2 ** 20;
 /** Chunks of one READ's reply that stand out of order. */
 export const TARGET_SCATTERED_CHUNKS_MAX = 1024;
-/**
- * Payloads up to this size are copied behind their header, longer ones are sent from their place.
- */
-export const TARGET_COPIED_PAYLOAD_BYTES_MAX = 32 * KiB;
-/** Of a file's bytes that go to a socket by themselves: what is copied whenever it was full. */
-export const FILE_SEND_COPIED_BYTES = 16 * KiB;
 /** Longest WRITE_ZEROES, TRIM or CACHE: they carry no payload, but take their time. */
 export const TARGET_EFFECT_BYTES_MAX = 128 * MiB;
 /**
@@ -152,8 +132,6 @@ export const LISTEN_WAITING_MAX = 64;
 
 /** Replies of one turn of the event loop are gathered in buffers of this size. */
 export const OUTPUT_SLAB_BYTES = 256 * KiB;
-/** READs up to this size are read into the gathered replies, longer ones into a buffer each. */
-export const GATHERED_READ_BYTES_MAX = 32 * KiB;
 /** READs from this size on are answered with chunks for holes where the disk knows them. */
 export const SPARSE_READ_BYTES_MIN = 64 * KiB;
 /** Data and holes of one such answer; what is behind them counts as data. */
@@ -169,8 +147,6 @@ export const DIRECT_RECEIVE_BYTES_MIN = 16 * KiB;
  * 1 MiB, depth 8: 1.3 times as many; 64 KiB: 0.95.
  */
 export const DIRECT_WRITE_BYTES_MIN = 128 * KiB;
-/** What is read of each part of such a WRITE, so that Node tells of it: a block of most disks. */
-export const DIRECT_HEAD_BYTES = 4 * KiB;
 /**
  * A WRITE over the maximum is answered when its payload has been swallowed; beyond this we close.
  */

@@ -21,7 +21,10 @@ function mirrored(make: MakeNode, copyMode: CopyMode, makeTarget: MakeNode): Mak
     const below = await make(options);
     const target = await makeTarget({ size: options.size, readOnly: false });
     const graph = new BlockGraph();
-    const targetDisk = new RawNode('copy', graph.use(target.node, 'node copy', WRITABLE));
+    const targetDisk = new RawNode(
+      'copy',
+      graph.use(target.node, { kind: 'node', name: 'copy' }, WRITABLE),
+    );
     graph.add(below.node);
     graph.add(targetDisk);
     let onReady = () => {};
@@ -43,7 +46,7 @@ function mirrored(make: MakeNode, copyMode: CopyMode, makeTarget: MakeNode): Mak
       copyMode,
     });
     await ready;
-    const { node } = graph.use(below.node, 'test', WRITABLE);
+    const { node } = graph.use(below.node, { kind: 'export', name: 'e' }, WRITABLE);
     const dispose = async () => {
       job.cancel({ force: false });
       await job.ended;
@@ -66,7 +69,7 @@ const memory: MakeNode = async ({ size, readOnly }) => ({
 
 const raw: MakeNode = async ({ size, readOnly }) => {
   const disk = new MemoryNode('below', { size: size + 4096, readOnly });
-  const use = new BlockGraph().use(disk, 'node disk0', WRITABLE);
+  const use = new BlockGraph().use(disk, { kind: 'node', name: 'disk0' }, WRITABLE);
   return { node: new RawNode('disk0', use, { offset: 512, size }), dispose: async () => {} };
 };
 

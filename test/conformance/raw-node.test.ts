@@ -6,7 +6,7 @@ import { blockNodeSuite } from './block-node-suite.ts';
 blockNodeSuite('raw over memory', async ({ size, readOnly }) => {
   const graph = new BlockGraph();
   const disk = new MemoryNode('disk0', { size: size + 10_000 });
-  const use = graph.use(disk, 'node raw0', { writable: !readOnly });
+  const use = graph.use(disk, { kind: 'node', name: 'raw0' }, { writable: !readOnly });
   const node = new RawNode('raw0', use, { offset: 4096 + 512, size });
   return { node, dispose: () => node.close() };
 });

@@ -20,7 +20,7 @@ for (const [title, limits] of [
   blockNodeSuite(`throttle ${title}, over memory`, async ({ size, readOnly }) => {
     const graph = new BlockGraph();
     const disk = new MemoryNode('disk0', { size });
-    const use = graph.use(disk, 'node t0', { writable: !readOnly });
+    const use = graph.use(disk, { kind: 'node', name: 't0' }, { writable: !readOnly });
     const node = new ThrottleNode('t0', use, new ThrottleGroup('tg', limits, systemClock));
     return { node, dispose: () => node.close() };
   });

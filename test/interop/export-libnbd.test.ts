@@ -33,7 +33,7 @@ describePeers('libnbd with our export', ['nbdinfo', 'nbdcopy'], () => {
 
   it('nbdinfo lists the exports', async () => {
     const rig = await startNbdRig({ export: { name: 'first' } });
-    const use = rig.graph.use(rig.node, 'export second', { writable: false });
+    const use = rig.graph.use(rig.node, { kind: 'export', name: 'second' }, { writable: false });
     rig.server.addExport({ id: 'second', name: 'second', writable: false, use });
     const { exports } = JSON.parse(await mustRun('nbdinfo', ['--list', '--json', rig.uri]));
     const listed = exports.map((one: Record<string, unknown>) => [

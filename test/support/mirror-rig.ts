@@ -30,7 +30,7 @@ export class MirrorRig {
     );
     this.graph.add(this.source);
     this.graph.add(this.target);
-    this.client = this.graph.use(this.source, 'export e', { writable: true });
+    this.client = this.graph.use(this.source, { kind: 'export', name: 'e' }, { writable: true });
     this.jobs = new JobRegistry({
       clock: options.clock ?? systemClock,
       log: silentLog,

@@ -47,7 +47,7 @@ export async function startNbdRig(options: NbdRigOptions = {}): Promise<NbdRig> 
   const node = options.node ?? new MemoryNode('disk', { size: 4 * MiB });
   graph.add(node);
   const offer = { id: 'exp0', name: '', writable: true, ...options.export };
-  const use = graph.use(node, `export ${offer.id}`, { writable: offer.writable });
+  const use = graph.use(node, { kind: 'export', name: offer.id }, { writable: offer.writable });
   const added = server.addExport({ ...offer, use });
   const clients: RawNbdClient[] = [];
   currentScope().onClose(async () => {

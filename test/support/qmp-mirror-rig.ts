@@ -29,7 +29,7 @@ export class QmpMirrorRig {
     const { graph } = this.monitor.storage;
     this.source = this.addNode('source', new MemoryNode('source', { size }));
     this.target = this.addNode('target', new MemoryNode('target', { size: targetSize, readOnly }));
-    this.client = graph.use(this.source, 'export e', { writable: true });
+    this.client = graph.use(this.source, { kind: 'export', name: 'e' }, { writable: true });
     this.monitor.dispatcher.onEvent(() => {
       for (const watcher of this.#watchers) watcher();
     });

@@ -45,7 +45,7 @@ export class TransmissionHarness {
     this.node.meddle = () =>
       isSlow() ? new Promise((resolve) => setImmediate(resolve)) : undefined;
     const graph = new BlockGraph();
-    const use = graph.use(this.node, 'export exp0', { writable: true });
+    const use = graph.use(this.node, { kind: 'export', name: 'exp0' }, { writable: true });
     this.transmission = new Transmission({
       connection: {
         write: (data, onWritten) => {

@@ -1,15 +1,16 @@
 import type { BITMAP_COMMANDS } from '../../../protocol/qmp/schema/bitmaps.ts';
 import type { Qmp } from '../../../protocol/qmp/schema.ts';
 import { DirtyBitmap } from '../../bitmap/dirty-bitmap.ts';
+import {
+  assertChangeable,
+  assertConsistent,
+  assertNotBusy,
+  fitsGranules,
+} from '../../bitmap/usable.ts';
 import type { BlockGraph } from '../../block/graph.ts';
 import type { BlockNode } from '../../block/node.ts';
 import { RefusedError } from '../../util/errors.ts';
-import {
-  BITMAP_GRANULES_MAX,
-  BITMAP_NAME_BYTES_MAX,
-  GRANULARITY_DEFAULT,
-  GRANULARITY_MIN,
-} from '../../util/limits.ts';
+import { BITMAP_NAME_BYTES_MAX, GRANULARITY_DEFAULT, GRANULARITY_MIN } from '../../util/limits.ts';
 import type { Handlers } from '../handlers.ts';
 
 /** Dirty bitmaps: QEMU's checks in QEMU's order. */
@@ -28,14 +29,14 @@ export function bitmapCommands(graph: BlockGraph): Handlers<keyof typeof BITMAP_
       node.removeBitmap(bitmap);
     },
     'block-dirty-bitmap-clear': (given) => {
-      usable(given, notBusy, notReadOnly, notInconsistent).bitmap.clear();
+      usable(given, assertNotBusy, assertChangeable, assertConsistent).bitmap.clear();
     },
     'block-dirty-bitmap-enable': (given) => {
-      const { node, bitmap } = usable(given, notBusy, notInconsistent);
+      const { node, bitmap } = usable(given, assertNotBusy, assertConsistent);
       node.setRecording(bitmap, true);
     },
     'block-dirty-bitmap-disable': (given) => {
-      const { node, bitmap } = usable(given, notBusy, notInconsistent);
+      const { node, bitmap } = usable(given, assertNotBusy, assertConsistent);
       node.setRecording(bitmap, false);
     },
     'block-dirty-bitmap-merge': ({ node, target, bitmaps }) => {
@@ -55,8 +56,8 @@ export function findRemovable(
   given: Qmp<'BlockDirtyBitmap'>,
 ): { readonly node: BlockNode; readonly bitmap: DirtyBitmap } {
   const found = findBitmap(graph, given.node, given.name);
-  notBusy(found.bitmap);
-  notReadOnly(found.bitmap);
+  assertNotBusy(found.bitmap);
+  assertChangeable(found.bitmap);
   return found;
 }
 
@@ -79,7 +80,7 @@ function addBitmap(graph: BlockGraph, given: Qmp<'BlockDirtyBitmapAdd'>): void {
   if (Buffer.byteLength(name) > BITMAP_NAME_BYTES_MAX) {
     throw new RefusedError(`Bitmap name too long: ${name}`);
   }
-  if (node.size / granularity > BITMAP_GRANULES_MAX) {
+  if (!fitsGranules(node.size, granularity)) {
     throw new RefusedError(
       `Granularity ${granularity} is too small for node '${given.node}' of ${node.size} bytes`,
     );
@@ -101,11 +102,11 @@ function mergeBitmaps(
       : findBitmap(graph, item.node, item.name).bitmap,
   );
   for (const source of sources) {
-    notBusy(target);
-    notReadOnly(target);
-    notInconsistent(target);
-    notBusy(source);
-    notInconsistent(source);
+    assertNotBusy(target);
+    assertChangeable(target);
+    assertConsistent(target);
+    assertNotBusy(source);
+    assertConsistent(source);
     if (target.size === source.size) continue;
     throw new RefusedError(
       `Bitmaps are of different sizes (destination size is ${target.size}, ` +
@@ -125,19 +126,4 @@ function findBitmap(
   const bitmap = node.findBitmap(name);
   if (bitmap === undefined) throw new RefusedError(`Dirty bitmap '${name}' not found`);
   return { node, bitmap };
-}
-
-function notBusy({ busy, name }: DirtyBitmap): void {
-  if (!busy) return;
-  throw new RefusedError(
-    `Bitmap '${name}' is currently in use by another operation and cannot be used`,
-  );
-}
-
-function notReadOnly({ readOnly, name }: DirtyBitmap): void {
-  if (readOnly) throw new RefusedError(`Bitmap '${name}' is readonly and cannot be modified`);
-}
-
-function notInconsistent({ inconsistent, name }: DirtyBitmap): void {
-  if (inconsistent) throw new RefusedError(`Bitmap '${name}' is inconsistent and cannot be used`);
 }

@@ -18,7 +18,7 @@ it('a resized bitmap keeps what is left, and what is new is clean', () => {
       expect(bitmap.size).toBe(third);
       expect(bitmap.count).toBe(expected.size * 512);
       for (const granule of expected) expect(bitmap.isDirty(granule * 512)).toBe(true);
-      bitmap.setAll();
+      bitmap.set(0, bitmap.size);
       expect(bitmap.count).toBe(Math.ceil(third / 512) * 512);
     }),
   );

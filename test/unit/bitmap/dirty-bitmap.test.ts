@@ -8,14 +8,14 @@ const TiB = 2 ** 40;
 describe('dirty bitmap', () => {
   it('counts a last granule that the disk only half fills in whole', () => {
     const bitmap = new DirtyBitmap({ size: 65_536 + 512, granularity: 65_536 });
-    bitmap.setAll();
+    bitmap.set(0, bitmap.size);
     expect(bitmap.count).toBe(2 * 65_536);
     expect(bitmap.nextDirtyRun(0, 1 << 30)).toEqual({ offset: 0, length: 65_536 + 512 });
   });
 
   it('is always clean on an empty disk', () => {
     const bitmap = new DirtyBitmap({ size: 0, granularity: 512 });
-    bitmap.setAll();
+    bitmap.set(0, bitmap.size);
     expect(bitmap.isClean).toBe(true);
     expect(bitmap.nextDirty(0)).toBeUndefined();
     expect([...bitmap.extents(0, 0)]).toEqual([]);
@@ -24,7 +24,7 @@ describe('dirty bitmap', () => {
   it('covers large disks in one run', () => {
     const size = 64 * 2 ** 40;
     const bitmap = new DirtyBitmap({ size, granularity: 2 ** 26 });
-    bitmap.setAll();
+    bitmap.set(0, bitmap.size);
     expect(bitmap.count).toBe(size);
     expect(bitmap.nextDirtyRun(0, size)).toEqual({ offset: 0, length: size });
   });
@@ -48,7 +48,7 @@ describe('dirty bitmap', () => {
   ])('does not look behind what is asked for: %s', (_, look) => {
     const [small, large] = [MiB, TiB].map((size) => {
       const bitmap = new DirtyBitmap({ size, granularity: 65_536 });
-      bitmap.setAll();
+      bitmap.set(0, bitmap.size);
       return fastest(() => {
         for (let i = 0; i < 1000; i++) look(bitmap);
       });
@@ -61,7 +61,7 @@ describe('dirty bitmap', () => {
     const ofSize = { size: TiB, granularity: 65_536 };
     const [inRuns, whole] = [new DirtyBitmap(ofSize), new DirtyBitmap(ofSize)];
     for (let at = 0; at < TiB; at += 8 * 65_536) inRuns.set(at, 65_536);
-    whole.setAll();
+    whole.set(0, whole.size);
     const [manyRuns, oneRun] = [inRuns, whole].map((source) => {
       const into = new DirtyBitmap(ofSize);
       into.set(3 * 65_536, 65_536);

@@ -1,8 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { SharedFlush } from '../../../src/block/file-node-flush.ts';
-import { BufferedDisk } from '../../../src/block/file-node-io.ts';
+import { BufferedDisk, UNCACHED_READS_MAX } from '../../../src/block/file-node-io.ts';
 import { portableSyscalls } from '../../../src/sys/portable.ts';
-import { UNCACHED_READS_MAX } from '../../../src/util/limits.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
 
 const BYTES = 4096;

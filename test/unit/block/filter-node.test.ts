@@ -18,7 +18,7 @@ it('what stands on a disk whose server is lost cannot reach it either', async ()
   const rig = new MirrorRig({ size: 1 << 20 });
   const window = new RawNode(
     'window',
-    rig.graph.use(rig.source, 'node window', { writable: true }),
+    rig.graph.use(rig.source, { kind: 'node', name: 'window' }, { writable: true }),
   );
   expect(window.unreachable).toBeUndefined();
   rig.source.lost = true;

@@ -36,7 +36,7 @@ describe('block graph', () => {
   });
 
   it('keeps a node that is used', () => {
-    const use = graph.use(disk, 'export exp0', WRITABLE);
+    const use = graph.use(disk, { kind: 'export', name: 'exp0' }, WRITABLE);
     expect(graph.usersOf(disk)).toEqual([use]);
     expect(() => graph.remove(disk)).toThrow('nobody uses disk0');
     use.release();
@@ -45,18 +45,25 @@ describe('block graph', () => {
   });
 
   it('gives later users the filter on a node, but not a window that somebody has on it', () => {
-    const window = new RawNode('window', graph.use(disk, 'node window', WRITABLE), { offset: 512 });
+    const window = new RawNode(
+      'window',
+      graph.use(disk, { kind: 'node', name: 'window' }, WRITABLE),
+      { offset: 512 },
+    );
     graph.add(window);
-    expect(graph.use(disk, 'export a', WRITABLE).node).toBe(disk);
+    expect(graph.use(disk, { kind: 'export', name: 'a' }, WRITABLE).node).toBe(disk);
     const own = graph.useForFilter(disk, 'filter');
     const filter = new RawNode('filter', own);
     graph.insertFilter(filter, own);
-    expect(graph.use(disk, 'export b', WRITABLE).node).toBe(filter);
+    expect(graph.use(disk, { kind: 'export', name: 'b' }, WRITABLE).node).toBe(filter);
   });
 
   it('puts a filter between a node and all its users, but not itself', () => {
-    const uses = [graph.use(disk, 'export a', WRITABLE), graph.use(disk, 'export b', WRITABLE)];
-    const below = graph.use(disk, 'node filter', WRITABLE);
+    const uses = [
+      graph.use(disk, { kind: 'export', name: 'a' }, WRITABLE),
+      graph.use(disk, { kind: 'export', name: 'b' }, WRITABLE),
+    ];
+    const below = graph.use(disk, { kind: 'node', name: 'filter' }, WRITABLE);
     const filter = new RawNode('filter', below);
     graph.insertFilter(filter, below);
     expect(uses.map((use) => use.node)).toEqual([filter, filter]);
@@ -70,7 +77,7 @@ describe('block graph', () => {
   it('leaves users of other nodes where they are', () => {
     const other = new MemoryNode('disk1', { size: 4096 });
     const third = new MemoryNode('disk2', { size: 4096 });
-    const use = graph.use(other, 'export a', WRITABLE);
+    const use = graph.use(other, { kind: 'export', name: 'a' }, WRITABLE);
     graph.replace(disk, third);
     expect(use.node).toBe(other);
   });

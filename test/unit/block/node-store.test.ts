@@ -33,7 +33,7 @@ describe('a node that was opened for a job', () => {
   it('is the operator’s when somebody uses it by then', async () => {
     const { graph, nodes } = makeStore();
     const node = await nodes.open({ ...memory, 'node-name': 'n' });
-    const use = graph.use(node, 'export e', { writable: true });
+    const use = graph.use(node, { kind: 'export', name: 'e' }, { writable: true });
     await nodes.letGo(node);
     expect(graph.find('n')).toBe(node);
     use.release();
@@ -59,5 +59,32 @@ describe('a node that was opened for a job', () => {
     end();
     await Promise.all([gone, all]);
     await nodes.letGo(node);
+  });
+});
+
+describe('the end of the process', () => {
+  it('does not wait for one node before it closes the next', async () => {
+    const { nodes } = makeStore();
+    for (const name of ['a', 'b']) await nodes.add({ ...memory, 'node-name': name });
+    let end = () => {};
+    const closing = new Promise<void>((resolve) => {
+      end = resolve;
+    });
+    const close = vi.spyOn(MemoryNode.prototype, 'close').mockReturnValue(closing);
+    const all = nodes.closeAll();
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(close).toHaveBeenCalledTimes(2);
+    end();
+    await all;
+  });
+
+  it('closes all nodes, and tells of the first failure', async () => {
+    const { graph, nodes } = makeStore();
+    for (const name of ['a', 'b']) await nodes.add({ ...memory, 'node-name': name });
+    const close = vi.spyOn(MemoryNode.prototype, 'close');
+    close.mockRejectedValueOnce(new Error('no'));
+    await expect(nodes.closeAll()).rejects.toThrow('no');
+    expect(close).toHaveBeenCalledTimes(2);
+    expect(graph.nodes()).toEqual([]);
   });
 });

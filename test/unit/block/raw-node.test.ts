@@ -5,7 +5,7 @@ import { RawNode } from '../../../src/block/raw-node.ts';
 
 function newRaw(window: { offset?: number; size?: number }, options = { writable: true }) {
   const disk = new MemoryNode('disk0', { size: 65_536 });
-  const use = new BlockGraph().use(disk, 'node raw0', options);
+  const use = new BlockGraph().use(disk, { kind: 'node', name: 'raw0' }, options);
   return { disk, use, raw: new RawNode('raw0', use, window) };
 }
 
@@ -54,7 +54,10 @@ describe('raw node', () => {
     const graph = new BlockGraph();
     const first = new MemoryNode('disk0', { size: 4096 });
     const second = new MemoryNode('disk1', { size: 4096 });
-    const raw = new RawNode('raw0', graph.use(first, 'node raw0', { writable: true }));
+    const raw = new RawNode(
+      'raw0',
+      graph.use(first, { kind: 'node', name: 'raw0' }, { writable: true }),
+    );
     graph.replace(first, second);
     await raw.write(0, Buffer.from([7]));
     const byte = Buffer.alloc(1);

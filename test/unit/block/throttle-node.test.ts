@@ -12,7 +12,7 @@ function rig(limits: ThrottleLimits) {
   const graph = new BlockGraph();
   const disk = new MemoryNode('disk0', { size: 1 << 20 });
   const group = new ThrottleGroup('tg', limits, clock);
-  const use = graph.use(disk, 'node t0', { writable: true });
+  const use = graph.use(disk, { kind: 'node', name: 't0' }, { writable: true });
   return { clock, graph, group, node: new ThrottleNode('t0', use, group) };
 }
 const settle = () => new Promise((resolve) => setImmediate(resolve));
@@ -61,7 +61,10 @@ describe('a throttle node', () => {
 
   it('settles without waiting for the limit, also below another node', async () => {
     const { graph, node } = rig({ 'iops-total': 1 });
-    const above = new RawNode('raw0', graph.use(node, 'node raw0', { writable: true }));
+    const above = new RawNode(
+      'raw0',
+      graph.use(node, { kind: 'node', name: 'raw0' }, { writable: true }),
+    );
     await above.write(0, Buffer.alloc(1));
     const waiting = above.write(0, Buffer.alloc(1, 7));
     await above.settled();

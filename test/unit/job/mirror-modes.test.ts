@@ -208,7 +208,7 @@ describe('a use of the source that comes while it is mirrored', () => {
     const rig = new MirrorRig({ size: MiB });
     rig.mirror({ copyMode: 'write-blocking' });
     await rig.ready();
-    const late = rig.graph.use(rig.source, 'export late', { writable: true });
+    const late = rig.graph.use(rig.source, { kind: 'export', name: 'late' }, { writable: true });
     await late.node.write(0, pattern(4096, 1));
     expect(await areEqual(rig.source, rig.target)).toBe(true);
     await rig.jobs.cancelAll();

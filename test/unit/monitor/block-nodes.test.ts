@@ -61,7 +61,7 @@ describe('block nodes', () => {
     await rig.dispatcher.call('blockdev-add', { ...file(), 'node-name': 'f' });
     const { graph } = rig.storage;
     const remove = () => rig.dispatcher.call('blockdev-del', { 'node-name': 'f' });
-    const use = graph.use(graph.find('f')!, 'export e0', { writable: true });
+    const use = graph.use(graph.find('f')!, { kind: 'export', name: 'e0' }, { writable: true });
     await expect(remove()).rejects.toThrow('Node f is in use');
     use.release();
     const unblock = graph.block(graph.find('f')!, 'because', 'writers');

@@ -26,11 +26,11 @@ describe('exports', () => {
     rig.dispatcher.call('block-export-add', { type: 'nbd', id, 'node-name': 'disk', bitmaps });
   const disk = () => rig.storage.graph.find('disk')!;
   const busy = () => disk().bitmaps.map((bitmap) => bitmap.busy);
-  const users = () => rig.storage.graph.usersOf(disk()).map(({ user }) => user);
+  const users = () => rig.storage.graph.usersOf(disk()).map(({ user }) => user.name);
 
   it('hold their node and their bitmaps until they are gone', async () => {
     await add('e0', 'b0');
-    expect(users()).toEqual(['export e0']);
+    expect(users()).toEqual(['e0']);
     expect(busy()).toEqual([true, false]);
     await rig.dispatcher.call('block-export-del', { id: 'e0' });
     expect(users()).toEqual([]);

@@ -60,7 +60,7 @@ describe('ten thousand bitmaps on one node', () => {
   it('let one of them work for a mirror while the others go on', async () => {
     const target = new MemoryNode('target', { size: node.size });
     rig.storage.graph.add(target);
-    const client = rig.storage.graph.use(node, 'export e', { writable: true });
+    const client = rig.storage.graph.use(node, { kind: 'export', name: 'e' }, { writable: true });
     const told = (name: string) => () => rig.events.some(({ event }) => event === name);
     await rig.dispatcher.call('blockdev-mirror', {
       'job-id': 'm0',

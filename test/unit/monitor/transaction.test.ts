@@ -48,9 +48,9 @@ describe('transaction', () => {
     expect(bitmap('new')).toBeUndefined();
     const a = bitmap('a')!;
     expect([a.enabled, a.count, a.isDirty(0)]).toEqual([true, 65536, true]);
-    const { node } = rig.storage.graph.use(rig.storage.graph.find('disk')!, 'test', {
-      writable: true,
-    });
+    const { graph } = rig.storage;
+    const user = { kind: 'export', name: 'e' } as const;
+    const { node } = graph.use(graph.find('disk')!, user, { writable: true });
     await node.write(524288, Buffer.alloc(512, 1));
     expect(a.isDirty(524288)).toBe(true);
   });

@@ -1,8 +1,8 @@
 import { expect, it } from 'vitest';
 import { NBD_CMD_FLUSH, NBD_CMD_READ, NBD_CMD_WRITE } from '../../../protocol/nbd/constants.ts';
 import { newRequestHeader, REQUEST_BYTES } from '../../../protocol/nbd/transmission.ts';
-import { DirectPayload } from '../../../src/nbd-server/direct-payload.ts';
-import { DIRECT_HEAD_BYTES, DIRECT_WRITE_BYTES_MIN, MiB } from '../../../src/util/limits.ts';
+import { DIRECT_HEAD_BYTES, DirectPayload } from '../../../src/nbd-server/direct-payload.ts';
+import { DIRECT_WRITE_BYTES_MIN, MiB } from '../../../src/util/limits.ts';
 import { encodeRequest } from '../../support/raw-nbd-client.ts';
 import { TransmissionHarness } from '../../support/transmission-harness.ts';
 

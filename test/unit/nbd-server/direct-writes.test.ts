@@ -206,12 +206,12 @@ describe('a long WRITE to a file', () => {
       {},
       { clock: new FakeClock() },
     );
-    const use = graph.use(node, 'node raw', { writable: true });
+    const use = graph.use(node, { kind: 'node', name: 'raw' }, { writable: true });
     const raw = new RawNode('raw', use, { offset: MiB + 512, size: 2 * MiB });
     graph.add(raw);
     server.addExport({
       ...{ id: 'e1', name: 'raw', writable: true },
-      use: graph.use(raw, 'export e1', { writable: true }),
+      use: graph.use(raw, { kind: 'export', name: 'e1' }, { writable: true }),
     });
     const receive = vi.spyOn(node, 'receive');
     const client = await RawNbdClient.connect({ path: socket });

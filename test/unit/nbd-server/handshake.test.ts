@@ -133,7 +133,7 @@ describe('GO and INFO', () => {
 describe('other options', () => {
   it('LIST names every export (LS-01)', async () => {
     const rig = await startNbdRig({ export: { name: 'a', description: 'first' } });
-    const use = rig.graph.use(rig.node, 'export b', { writable: false });
+    const use = rig.graph.use(rig.node, { kind: 'export', name: 'b' }, { writable: false });
     rig.server.addExport({ id: 'b', name: 'b', writable: false, use });
     const replies = await (await haggling(rig)).option(wire.NBD_OPT_LIST);
     expect(types(replies)).toEqual([wire.NBD_REP_SERVER, wire.NBD_REP_SERVER, NBD_REP_ACK]);

@@ -79,7 +79,7 @@ describe('adding an export', () => {
     [{ id: 'other', name: '' }, "NBD server already has export named ''"],
   ])('%j is refused when that is taken', async (taken, message) => {
     const { server, graph, node } = await startNbdRig();
-    const use = graph.use(node, 'export other', { writable: false });
+    const use = graph.use(node, { kind: 'export', name: 'other' }, { writable: false });
     expect(() => server.addExport({ ...taken, writable: false, use })).toThrow(message);
   });
 });

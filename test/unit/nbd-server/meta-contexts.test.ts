@@ -115,7 +115,7 @@ describe('SET_META_CONTEXT', () => {
 
   it('for another export than that of GO does not count (MC-11)', async () => {
     const rig = await rigWithContexts();
-    const use = rig.graph.use(rig.node, 'export other', { writable: false });
+    const use = rig.graph.use(rig.node, { kind: 'export', name: 'other' }, { writable: false });
     rig.server.addExport({ id: 'other', name: 'other', writable: false, use });
     const client = await structured(rig);
     await client.option(SET, ask(['base:allocation'], 'other'));
@@ -182,7 +182,7 @@ it('contexts of an export that has gone are not those of the next one by its nam
   expect(await contexts(client, SET, ['base:allocation'])).toHaveLength(1);
   rig.server.removeExport('exp0', 'safe');
   const larger = new MemoryNode('larger', { size: 8 * MiB });
-  const use = rig.graph.use(larger, 'export exp1', { writable: true });
+  const use = rig.graph.use(larger, { kind: 'export', name: 'exp1' }, { writable: true });
   rig.server.addExport({ id: 'exp1', name: '', writable: true, use });
   await enter(client);
   client.request({ type: wire.NBD_CMD_BLOCK_STATUS, offset: 4 * MiB, length: 4 * MiB });

@@ -116,7 +116,7 @@ describe('a throttled disk', () => {
     const graph = new BlockGraph();
     const disk = new MemoryNode('below', { size: 4 * MiB });
     const group = new ThrottleGroup('tg', { 'bps-read': 1 * MiB }, new FakeClock());
-    const use = graph.use(disk, 'node disk', { writable: true });
+    const use = graph.use(disk, { kind: 'node', name: 'disk' }, { writable: true });
     const rig = await startNbdRig({ node: new ThrottleNode('disk', use, group) });
     const client = await structured(rig);
     await read(client, 0, 1 * MiB);

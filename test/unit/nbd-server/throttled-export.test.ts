@@ -13,7 +13,7 @@ import { startNbdRig } from '../../support/nbd-rig.ts';
 it('an export of a throttle node answers as many requests as the limit allows', async () => {
   const clock = new FakeClock();
   const disk = new MemoryNode('disk', { size: 1 << 20 });
-  const use = new BlockGraph().use(disk, 'node t', { writable: true });
+  const use = new BlockGraph().use(disk, { kind: 'node', name: 't' }, { writable: true });
   const group = new ThrottleGroup('tg', { 'iops-total': 10 }, clock);
   const { socket } = await startNbdRig({ node: new ThrottleNode('t', use, group) });
   const client = await NbdNode.open({

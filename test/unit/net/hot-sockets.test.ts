@@ -1,13 +1,14 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import { type HotSocket, HotSockets } from '../../../src/net/hot-sockets.ts';
-import type { Clock } from '../../../src/util/clock.ts';
 import {
   HOT_ALONE_MS,
   HOT_ASLEEP_MS,
   HOT_AWAKE_MS,
   HOT_MISSES_MAX,
   HOT_SOCKETS_MAX,
-} from '../../../src/util/limits.ts';
+  type HotSocket,
+  HotSockets,
+} from '../../../src/net/hot-sockets.ts';
+import type { Clock } from '../../../src/util/clock.ts';
 import type { SocketCalls } from '../../../src/util/socket-calls.ts';
 
 /** Looks that fit into the time in which the event loop has no turn; and the first one. */
