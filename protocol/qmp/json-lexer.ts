@@ -33,6 +33,9 @@ const QUOTES = new Set([0x22, 0x27]);
 const STRUCTURAL = new Set(new TextEncoder().encode('{}[],:'));
 const WHITESPACE = new Set(new TextEncoder().encode('\t\n\r '));
 
+const NOTHING = new Uint8Array(0);
+const HELD_BYTES_MIN = 256;
+
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 const lenientUtf8 = new TextDecoder('utf-8', { ignoreBOM: true });
 
@@ -41,8 +44,8 @@ export class JsonLexer {
   readonly #tokenBytesMax: number;
   #state: State = 'start';
   #quote = 0;
-  /** Beginning of the current token, from chunks that are gone. */
-  #held: Uint8Array[] = [];
+  /** Its first bytes are the beginning of the current token, from chunks that are gone. */
+  #held = NOTHING;
   #heldBytes = 0;
 
   /** `onToken` gets each token with its length in bytes. */
@@ -153,28 +156,37 @@ export class JsonLexer {
   }
 
   #hold(part: Uint8Array): void {
-    this.#heldBytes += part.length;
-    if (this.#heldBytes > this.#tokenBytesMax) {
-      this.#held = [];
-      this.#heldBytes = 0;
+    if (this.#heldBytes + part.length > this.#tokenBytesMax) {
+      this.#forget();
       this.#state = 'recovery';
       this.#onToken({ type: 'too long' }, 0);
     } else {
-      this.#held.push(part.slice());
+      this.#keep(part);
     }
+  }
+
+  /** A copy: the chunk's memory is used again. */
+  #keep(part: Uint8Array): void {
+    const bytes = this.#heldBytes + part.length;
+    if (bytes > this.#held.length) {
+      const larger = new Uint8Array(Math.max(bytes, 2 * this.#held.length, HELD_BYTES_MIN));
+      larger.set(this.#held.subarray(0, this.#heldBytes));
+      this.#held = larger;
+    }
+    this.#held.set(part, this.#heldBytes);
+    this.#heldBytes = bytes;
+  }
+
+  #forget(): void {
+    this.#held = NOTHING;
+    this.#heldBytes = 0;
   }
 
   #take(tail: Uint8Array): Uint8Array {
     if (this.#heldBytes === 0) return tail;
-    const whole = new Uint8Array(this.#heldBytes + tail.length);
-    let at = 0;
-    for (const part of this.#held) {
-      whole.set(part, at);
-      at += part.length;
-    }
-    whole.set(tail, at);
-    this.#held = [];
-    this.#heldBytes = 0;
+    this.#keep(tail);
+    const whole = this.#held.subarray(0, this.#heldBytes);
+    this.#forget();
     return whole;
   }
 }
