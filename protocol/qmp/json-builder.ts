@@ -134,19 +134,45 @@ export class JsonBuilder {
       return undefined;
     }
     if (!text.includes('\\')) return text;
-    let result = '';
+    const result = new TextPieces();
     for (let at = 0; at < text.length; ) {
       const next = text.indexOf('\\', at);
-      if (next === -1) return result + text.slice(at);
+      if (next === -1) {
+        result.add(text.slice(at));
+        break;
+      }
       const replacement = readEscape(text, next);
       if (replacement === undefined) {
         this.fail(whyNoEscape(text, next, quote));
         return undefined;
       }
-      result += text.slice(at, next) + replacement.value;
+      result.add(text.slice(at, next));
+      result.add(replacement.value);
       at = next + replacement.length;
     }
-    return result;
+    return result.join();
+  }
+}
+
+/**
+ * A string is put together from a few thousand pieces at a time: V8 remembers each piece until
+ * somebody reads the whole, which of a message of nothing but escapes is twenty times its size.
+ */
+const PIECES_MAX = 8192;
+
+class TextPieces {
+  readonly #joined: string[] = [];
+  #pieces: string[] = [];
+
+  add(piece: string): void {
+    if (piece === '') return;
+    if (this.#pieces.push(piece) < PIECES_MAX) return;
+    this.#joined.push(this.#pieces.join(''));
+    this.#pieces = [];
+  }
+
+  join(): string {
+    return this.#joined.join('') + this.#pieces.join('');
   }
 }
 

@@ -100,6 +100,7 @@ export class Monitor {
       execute: (...request) => this.#dispatcher.execute(...request),
       token,
       mayBeBrowser,
+      clock: this.#clock,
       log: this.#log,
     });
     this.#sessions.set(session, connection);

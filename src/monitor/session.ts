@@ -13,13 +13,16 @@ import type { Json } from '../../protocol/qmp/json-builder.ts';
 import { writeLine } from '../../protocol/qmp/json-writer.ts';
 import { MessageStream } from '../../protocol/qmp/message-stream.ts';
 import type { ByteSink } from '../net/incoming.ts';
+import type { Clock, Timer } from '../util/clock.ts';
+import { Fifo } from '../util/fifo.ts';
 import {
   QMP_MESSAGE_BYTES_MAX,
   QMP_NESTING_MAX,
   QMP_QUEUE_MAX,
   QMP_STRANGER_BYTES_MAX,
-  QMP_TOKEN_FAILURES_MAX,
+  QMP_STRANGER_FAILURES_MAX,
   QMP_TOKENS_MAX,
+  QMP_TURN_MESSAGES_MAX,
   QMP_UNSENT_BYTES_MAX,
 } from '../util/limits.ts';
 import type { Log } from '../util/log.ts';
@@ -30,11 +33,12 @@ import type { Token } from './token.ts';
  * One client of the monitor: greeting, negotiation, then its commands one after the other, answered
  * in order, with events in between. While a command runs nothing more is read from this client, so
  * that what waits is bounded; other clients go on. A client that has enabled `oob` may have a few
- * commands waiting, and is read from meanwhile: what it sends with `exec-oob` overtakes them.
+ * commands waiting, and is read from meanwhile: what it sends with `exec-oob` overtakes them. After
+ * a few messages that came together others have their turn.
  *
  * A client that does not read is closed: it must not make us keep, or lose in silence, what it was
  * to be told. Where a token is needed, a client that has not shown it is a stranger: it is greeted,
- * may try `qmp_capabilities` a few times, and learns nothing else.
+ * may get `qmp_capabilities` wrong a few times, and learns nothing else.
  */
 
 /** What a session needs of a socket or a WebSocket. */
@@ -70,6 +74,7 @@ export interface SessionOptions {
    * that is QMP. No message begins with a capital letter, and every HTTP request does.
    */
   readonly mayBeBrowser?: boolean;
+  readonly clock: Clock;
   readonly log: Log;
 }
 
@@ -79,7 +84,7 @@ export class QmpSession {
   readonly #connection: MonitorConnection;
   readonly #options: SessionOptions;
   /** What has been read, not looked at yet: messages that came together. */
-  readonly #arrived: Input[] = [];
+  readonly #arrived = new Fifo<Input>();
   /** Commands in band whose turn will come. */
   readonly #queue: Input[] = [];
   /** Somebody is at work on the queue. */
@@ -91,7 +96,10 @@ export class QmpSession {
   #isTrusted: boolean;
   #strangerBytes = 0;
   #hasSpoken = false;
-  #tokenFailures = 0;
+  #strangerFailures = 0;
+  /** Of what arrived, since others had their turn. */
+  #takenThisTurn = 0;
+  #turn: Timer | undefined;
   #peerEnded = false;
   #ended = false;
 
@@ -114,6 +122,7 @@ export class QmpSession {
     connection.takeOver({
       push: (chunk) => {
         if (this.#admit(chunk)) {
+          this.#takenThisTurn = 0;
           stream.push(chunk);
           this.#serve();
         }
@@ -166,18 +175,28 @@ export class QmpSession {
   #serve(): void {
     while (this.#hasRoom && this.#arrived.length > 0) this.#take(this.#arrived.shift()!);
     if (this.#ended) return;
+    if (this.#takenThisTurn >= QMP_TURN_MESSAGES_MAX) this.#letOthersIn();
     if (!this.#hasRoom) this.#connection.pause();
     else if (!this.#peerEnded) this.#connection.resume();
     else if (this.#running === 0 && this.#queue.length === 0) this.end();
   }
 
+  #letOthersIn(): void {
+    this.#turn ??= this.#options.clock.defer(() => {
+      this.#turn = undefined;
+      this.#takenThisTurn = 0;
+      this.#serve();
+    });
+  }
+
   get #hasRoom(): boolean {
-    if (this.#ended) return false;
+    if (this.#ended || this.#takenThisTurn >= QMP_TURN_MESSAGES_MAX) return false;
     if (this.#oobEnabled) return this.#queue.length < QMP_QUEUE_MAX;
     return this.#running === 0 && this.#queue.length === 0;
   }
 
   #take(input: Input): void {
+    this.#takenThisTurn++;
     if (this.#oobEnabled && 'message' in input && isOutOfBand(input.message)) {
       void this.#run(input);
       return;
@@ -201,7 +220,8 @@ export class QmpSession {
     this.#running++;
     this.#send(await this.#answer(input));
     this.#running--;
-    if (this.#tokenFailures === QMP_TOKEN_FAILURES_MAX) this.end();
+    if (!this.#isTrusted && 'malformed' in input) this.#strangerFailures++;
+    if (this.#strangerFailures >= QMP_STRANGER_FAILURES_MAX) this.end();
     this.#serve();
   }
 
@@ -232,7 +252,7 @@ export class QmpSession {
   #negotiate(given: object): void {
     const { oob, token } = readCapabilities(given, this.#negotiated);
     if (!this.#isTrusted && !this.#options.token!.matches(token)) {
-      this.#tokenFailures++;
+      this.#strangerFailures++;
       const { peer } = this.#connection;
       this.#options.log.warn({ peer }, 'QMP client without the token');
       throw new QmpError("This monitor takes its token as 'x-token' of qmp_capabilities");

@@ -107,6 +107,8 @@ export const QMP_TOKENS_MAX = 2 * 1024 * 1024;
 export const QMP_NESTING_MAX = 1024;
 /** Commands in band that wait behind the running one, once `oob` is enabled, as QEMU. */
 export const QMP_QUEUE_MAX = 8;
+/** Messages of one client that are taken one after the other; then it is the others' turn. */
+export const QMP_TURN_MESSAGES_MAX = 16;
 /** Replies and events that wait for a monitor which does not read, before it is closed. */
 export const QMP_UNSENT_BYTES_MAX = 4 * MiB;
 
@@ -164,8 +166,8 @@ export const QMP_STRANGERS_MAX = 16;
 export const QMP_STRANGER_MS_MAX = 10_000;
 /** What a QMP client may send before it has shown the token. */
 export const QMP_STRANGER_BYTES_MAX = 64 * KiB;
-/** Wrong tokens from one connection. */
-export const QMP_TOKEN_FAILURES_MAX = 3;
+/** Wrong tokens, and messages that are malformed, from a QMP client that has not shown it. */
+export const QMP_STRANGER_FAILURES_MAX = 3;
 /** Commands that run when the process ends get this long to end by themselves. */
 export const QMP_LAST_COMMANDS_MS_MAX = 1000;
 /** A request that would become a WebSocket, all its headers. */

@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { QmpSession } from '../../../src/monitor/session.ts';
+import { systemClock } from '../../../src/util/clock.ts';
 import { QMP_QUEUE_MAX } from '../../../src/util/limits.ts';
 import { silentLog } from '../../../src/util/log.ts';
 import { FakeConnection, settle } from '../../support/fake-connection.ts';
@@ -36,7 +37,7 @@ describe('commands out of band', () => {
     client = new FakeConnection();
     begun = [];
     finish = new Map();
-    new QmpSession(client, { version, execute, log: silentLog });
+    new QmpSession(client, { version, execute, clock: systemClock, log: silentLog });
   });
 
   it('overtake what waits and what runs', async () => {

@@ -1,6 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { QmpError } from '../../../protocol/qmp/error.ts';
 import { QmpSession } from '../../../src/monitor/session.ts';
+import { systemClock } from '../../../src/util/clock.ts';
+import { QMP_TURN_MESSAGES_MAX } from '../../../src/util/limits.ts';
 import { silentLog } from '../../../src/util/log.ts';
 import { FakeConnection, settle } from '../../support/fake-connection.ts';
 
@@ -8,7 +10,7 @@ const version = { qemu: { micro: 3, minor: 2, major: 1 }, package: 'p' };
 
 function makeSession(execute: (command: string, given: object) => Promise<unknown>) {
   const client = new FakeConnection();
-  const session = new QmpSession(client, { version, execute, log: silentLog });
+  const session = new QmpSession(client, { version, execute, clock: systemClock, log: silentLog });
   return { client, session };
 }
 
@@ -55,6 +57,25 @@ describe('a QMP session', () => {
       },
       { error: { class: 'GenericError', desc: 'QMP input must be a JSON object' } },
     ]);
+  });
+
+  it('lets others have their turn between messages that came together', async () => {
+    const { client } = makeSession(echo);
+    await client.send(NEGOTIATE);
+    client.received.length = 0;
+    const rounds = 10;
+    const messages = rounds * QMP_TURN_MESSAGES_MAX;
+    let turns = 0;
+    const sent = client.send('{"execute":"a"}'.repeat(messages / 2), '}'.repeat(messages / 2));
+    while (client.received.length < messages) {
+      await new Promise(setImmediate);
+      turns++;
+    }
+    await sent;
+    expect(turns).toBeGreaterThanOrEqual(rounds - 1);
+    await client.send('{"execute":"b"}');
+    expect(client.received.slice(messages)).toEqual([{ return: { command: 'b', given: {} } }]);
+    expect(client.isPaused).toBe(false);
   });
 
   it('survives garbage', async () => {

@@ -3,9 +3,9 @@ import { Monitor } from '../../../src/monitor/monitor.ts';
 import { Token } from '../../../src/monitor/token.ts';
 import {
   QMP_STRANGER_BYTES_MAX,
+  QMP_STRANGER_FAILURES_MAX,
   QMP_STRANGER_MS_MAX,
   QMP_STRANGERS_MAX,
-  QMP_TOKEN_FAILURES_MAX,
 } from '../../../src/util/limits.ts';
 import { silentLog } from '../../../src/util/log.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
@@ -48,14 +48,21 @@ describe('a monitor with a token', () => {
     await client.send('{"execute":"query-block-jobs"}');
     expect(client.received.splice(0)).toHaveLength(1);
     await client.send('{"execute":"qmp_capabilities"}');
-    for (let tries = 1; tries < QMP_TOKEN_FAILURES_MAX; tries++) {
+    for (let tries = 1; tries < QMP_STRANGER_FAILURES_MAX; tries++) {
       expect(client.isClosed).toBe(false);
       await client.send(show('correct-horse-batterx'));
     }
-    expect(client.received).toEqual(Array(QMP_TOKEN_FAILURES_MAX).fill(refused));
+    expect(client.received).toEqual(Array(QMP_STRANGER_FAILURES_MAX).fill(refused));
     expect(client.isClosed).toBe(true);
     await client.send(show(SECRET));
-    expect(client.received.length).toBe(QMP_TOKEN_FAILURES_MAX);
+    expect(client.received.length).toBe(QMP_STRANGER_FAILURES_MAX);
+  });
+
+  it('does not answer what is no message more often than that', async () => {
+    const client = visit();
+    await client.send('}'.repeat(100));
+    expect(client.received).toHaveLength(QMP_STRANGER_FAILURES_MAX);
+    expect(client.isClosed).toBe(true);
   });
 
   it('tells a stranger no events', async () => {

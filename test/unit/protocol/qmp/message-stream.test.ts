@@ -14,6 +14,12 @@ describe('a stream of QMP messages', () => {
     ]);
   });
 
+  it('reads many escapes in one string', () => {
+    const count = 30_000;
+    const written = `"${'x\\n\\u00e9'.repeat(count)}\\t."`;
+    expect(messagesOf([written])[0] === `${'x\né'.repeat(count)}\t.`).toBe(true);
+  });
+
   it('reads strings in single quotes, with every escape', () => {
     expect(messagesOf([`{'a': 'it\\'s "\\b\\f\\n\\r\\t\\/\\\\"'}`])).toEqual([
       { a: 'it\'s "\b\f\n\r\t/\\"' },
