@@ -67,6 +67,15 @@ export function decodeText(bytes: Uint8Array, what: string, bytesMax: number): s
   }
 }
 
+/** A message for people, cut to `bytesMax` bytes, but not in the middle of a character. */
+export function encodeMessage(message: string, bytesMax: number): Uint8Array {
+  const bytes = encodeText(message);
+  if (bytes.length <= bytesMax) return bytes;
+  let end = bytesMax;
+  while ((bytes[end]! & 0xc0) === 0x80) end--;
+  return bytes.subarray(0, end);
+}
+
 /** A message for people, as far as it can be read; it is cut at `bytesMax` bytes. */
 export function decodeMessage(bytes: Uint8Array, bytesMax: number): string {
   return lenientDecoder.decode(bytes.subarray(0, bytesMax));

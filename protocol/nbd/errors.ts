@@ -1,9 +1,8 @@
 import * as wire from './constants.ts';
 
 /**
- * errno names (as Node spells them in `error.code`) to error values of the wire, and back. The
- * specification knows eight values and says where two of them may appear; everything else becomes
- * one of these. Network failures have no value here: a node turns them into EIO itself.
+ * Names of errno to error values of the wire, and back. The specification knows eight values and
+ * says where two of them may appear; everything else becomes one of these.
  */
 
 /** What the request was, as far as it decides which errors may answer it. */
@@ -14,31 +13,7 @@ export interface AnsweredRequest {
   readonly flags: number;
 }
 
-const VALUE_OF_ERRNO: Readonly<Record<string, number>> = {
-  EPERM: wire.NBD_EPERM,
-  EROFS: wire.NBD_EPERM,
-  EACCES: wire.NBD_EPERM,
-  EIO: wire.NBD_EIO,
-  ENOMEM: wire.NBD_ENOMEM,
-  EINVAL: wire.NBD_EINVAL,
-  ENOSPC: wire.NBD_ENOSPC,
-  EDQUOT: wire.NBD_ENOSPC,
-  EFBIG: wire.NBD_ENOSPC,
-  EOVERFLOW: wire.NBD_EOVERFLOW,
-  ENOTSUP: wire.NBD_ENOTSUP,
-  EOPNOTSUPP: wire.NBD_ENOTSUP,
-  ESHUTDOWN: wire.NBD_ESHUTDOWN,
-};
-
-/** The error value that answers `request` for a failure with this errno; EIO for one unheard of. */
-export function errorOfErrno(errno: string, request: AnsweredRequest): number {
-  const value = VALUE_OF_ERRNO[errno] ?? wire.NBD_EIO;
-  if (value === wire.NBD_ENOTSUP && !isFastZero(request)) return wire.NBD_EINVAL;
-  if (value === wire.NBD_EOVERFLOW && !mayOverflow(request)) return wire.NBD_EINVAL;
-  return value;
-}
-
-/** Names of errno that a client acts on. */
+/** Names of errno that have a value. */
 export type WireErrno =
   | 'EPERM'
   | 'EIO'
@@ -49,20 +24,32 @@ export type WireErrno =
   | 'ENOTSUP'
   | 'ESHUTDOWN';
 
-const ERRNO_OF_VALUE: Readonly<Record<number, WireErrno>> = {
-  [wire.NBD_EPERM]: 'EPERM',
-  [wire.NBD_EIO]: 'EIO',
-  [wire.NBD_ENOMEM]: 'ENOMEM',
-  [wire.NBD_EINVAL]: 'EINVAL',
-  [wire.NBD_ENOSPC]: 'ENOSPC',
-  [wire.NBD_EOVERFLOW]: 'EOVERFLOW',
-  [wire.NBD_ENOTSUP]: 'ENOTSUP',
-  [wire.NBD_ESHUTDOWN]: 'ESHUTDOWN',
+const VALUE_OF_ERRNO: Readonly<Record<WireErrno, number>> = {
+  EPERM: wire.NBD_EPERM,
+  EIO: wire.NBD_EIO,
+  ENOMEM: wire.NBD_ENOMEM,
+  EINVAL: wire.NBD_EINVAL,
+  ENOSPC: wire.NBD_ENOSPC,
+  EOVERFLOW: wire.NBD_EOVERFLOW,
+  ENOTSUP: wire.NBD_ENOTSUP,
+  ESHUTDOWN: wire.NBD_ESHUTDOWN,
 };
+
+/** The error value that answers `request` for a failure with this errno; EIO if it has none. */
+export function errorOfErrno(errno: string, request: AnsweredRequest): number {
+  const value = (VALUE_OF_ERRNO as Record<string, number>)[errno] ?? wire.NBD_EIO;
+  if (value === wire.NBD_ENOTSUP && !isFastZero(request)) return wire.NBD_EINVAL;
+  if (value === wire.NBD_EOVERFLOW && !mayOverflow(request)) return wire.NBD_EINVAL;
+  return value;
+}
+
+const ERRNO_OF_VALUE = new Map(
+  Object.entries(VALUE_OF_ERRNO).map(([errno, value]) => [value, errno as WireErrno]),
+);
 
 /** A value that the specification does not know counts as EINVAL. */
 export function errnoOfError(value: number): WireErrno {
-  return ERRNO_OF_VALUE[value] ?? 'EINVAL';
+  return ERRNO_OF_VALUE.get(value) ?? 'EINVAL';
 }
 
 function isFastZero(request: AnsweredRequest): boolean {

@@ -334,15 +334,6 @@ export function decodeExportName(bytes: Uint8Array): string {
   return text(bytes, 'the export name');
 }
 
-/** A message for people, cut to what is allowed. */
-export function encodeMessage(message: string): Uint8Array {
-  const bytes = encodeText(message);
-  if (bytes.length <= wire.NBD_MAX_STRING) return bytes;
-  let end = wire.NBD_MAX_STRING;
-  while ((bytes[end]! & 0xc0) === 0x80) end--; // Not in the middle of a character.
-  return bytes.subarray(0, end);
-}
-
 const NOTHING = new Uint8Array(0);
 
 function exportInfo(bytes: Uint8Array, at: number): ExportInfo {

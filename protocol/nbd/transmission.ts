@@ -1,6 +1,6 @@
 import {
   decodeMessage,
-  encodeText,
+  encodeMessage,
   getU16,
   getU32,
   getU64,
@@ -199,7 +199,7 @@ export interface ErrorChunk {
 }
 
 export function encodeErrorChunk(chunk: ErrorChunk): Uint8Array {
-  const text = encodeText(chunk.message).subarray(0, wire.NBD_MAX_STRING);
+  const text = encodeMessage(chunk.message, wire.NBD_MAX_STRING);
   const offsetBytes = chunk.offset === undefined ? 0 : 8;
   const bytes = new Uint8Array(ERROR_PREFIX_BYTES + text.length + offsetBytes);
   putU32(bytes, 0, chunk.error);

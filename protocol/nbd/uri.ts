@@ -15,7 +15,6 @@ export class NbdUriError extends Error {
 
 export type NbdAddress =
   | { readonly type: 'inet'; readonly host: string; readonly port: number }
-  /** A path that begins with NUL is an abstract socket. */
   | { readonly type: 'unix'; readonly path: string };
 
 export interface NbdUri {
@@ -31,9 +30,11 @@ export interface NbdUri {
 }
 
 const URI = /^(nbds?)(?:\+([a-z]+))?:\/\/([^/?#]*)([^?#]*)(?:\?([^#]*))?(#.*)?$/i;
-const AUTHORITY = /^(?:([^@]*)@)?(\[[^\]]*\]|[^:]*)(?::(\d*))?$/;
+const AUTHORITY = /^(?:([^@]*)@)?(\[[^\]]*:[^\]]*\]|[^@:[\]]*)(?::(\d*))?$/;
+/** What no host has in its name. */
+const NO_HOST = /[\0\s/@]/;
 const LEGACY_UNIX = /^nbd:unix:(.*?)(?::exportname=(.*))?$/s;
-const LEGACY_INET = /^nbd:(\[[^\]]+\]|[^:]+):(\d+)(?::exportname=(.*))?$/s;
+const LEGACY_INET = /^nbd:(\[[^\]]*:[^\]]*\]|[^:[\]]+):(\d+)(?::exportname=(.*))?$/s;
 
 const TLS_PARAMETERS = new Set([
   'tls-type',
@@ -60,7 +61,7 @@ export function parseNbdUri(text: string): NbdUri {
   const [, scheme, transport, authority, path, query, fragment] = match;
   if (fragment !== undefined) fail('a fragment ("#") means nothing here, write %23');
   const parameters = parseQuery(query, fail);
-  const { host, port, user } = parseAuthority(authority!, fail);
+  const { place, host, port, user } = parseAuthority(authority!, fail);
   const exportName = decodeName(path!.slice(1), fail);
   const socket = parameters.get('socket');
   parameters.delete('socket');
@@ -79,8 +80,9 @@ export function parseNbdUri(text: string): NbdUri {
       if (socket !== undefined) fail('"socket" goes with nbd+unix');
       return { address: { type: 'inet', host: host || 'localhost', port }, ...rest };
     case 'unix':
-      if (host !== '') fail('a Unix socket is given as ?socket=PATH, and there is no host');
+      if (place !== '') fail('a Unix socket is given as ?socket=PATH, and there is no host');
       if (!socket) return fail('?socket=PATH is missing');
+      if (socket.includes('\0')) return fail('the path of a socket cannot contain NUL');
       return { address: { type: 'unix', path: socket }, ...rest };
     case 'vsock':
       return fail('vsock sockets are not supported, use TCP or a Unix socket');
@@ -107,12 +109,14 @@ function parseLegacy(text: string, fail: Fail): NbdUri {
   const unix = LEGACY_UNIX.exec(text);
   if (unix !== null) {
     if (unix[1] === '') fail('the path of the socket is missing');
+    if (unix[1]!.includes('\0')) fail('the path of a socket cannot contain NUL');
     return legacy({ type: 'unix', path: unix[1]! }, unix[2], fail);
   }
   const inet = LEGACY_INET.exec(text);
   if (inet === null) return fail('it does not look like nbd:host:port or nbd:unix:path');
-  const port = parsePort(inet[2], fail);
-  return legacy({ type: 'inet', host: unbracket(inet[1]!), port }, inet[3], fail);
+  const host = unbracket(inet[1]!);
+  if (NO_HOST.test(host)) return fail(`"${host}" is not a host`);
+  return legacy({ type: 'inet', host, port: parsePort(inet[2], fail) }, inet[3], fail);
 }
 
 function legacy(address: NbdAddress, exportName: string | undefined, fail: Fail): NbdUri {
@@ -124,7 +128,9 @@ function parseAuthority(authority: string, fail: Fail) {
   if (match === null) return fail(`"${authority}" is not host[:port]; IPv6 goes in brackets`);
   const user = match[1] === undefined ? undefined : decode(match[1], fail);
   const host = decode(unbracket(match[2]!), fail);
-  return { user, host, port: parsePort(match[3], fail) };
+  if (NO_HOST.test(host)) return fail(`"${host}" is not a host`);
+  const place = authority.slice(authority.indexOf('@') + 1);
+  return { user, place, host, port: parsePort(match[3], fail) };
 }
 
 function parsePort(text: string | undefined, fail: Fail): number {

@@ -40,11 +40,13 @@ interface Context {
   readonly strings: boolean;
 }
 
-type Scalars = 'str' | 'bool' | 'number' | 'int' | 'uint32' | 'size';
+type Scalars = 'str' | 'bool' | 'int' | 'uint16' | 'uint32' | 'size';
 
 const DEFINITIONS: Record<string, Definition> = TYPES;
-const UINT32_MAX = 2 ** 32 - 1;
-const INTEGER = /^[+-]?\d+$/;
+const UNSIGNED_MAX = { uint16: 2 ** 16 - 1, uint32: 2 ** 32 - 1 };
+/** Not `010`, which is 8 to QEMU. */
+const INTEGER = /^([+-]?)(0x[0-9a-f]+|0|[1-9]\d*)$/i;
+const HEXADECIMAL = /^0x[0-9a-f]+$/i;
 const SIZE = /^(\d+(?:\.\d+)?)([bkmgtpe]?)$/i;
 
 /** The arguments of a command, and nothing that was not asked for. Throws `QmpError`. */
@@ -94,16 +96,16 @@ function checkScalar(type: Scalars, value: unknown, place: Place, context: Conte
     case 'bool':
       if (typeof given === 'boolean') return given;
       throw wrongType(place, 'boolean');
-    case 'number':
-      if (typeof given === 'number') return given;
-      throw wrongType(place, 'number');
     case 'int':
       if (Number.isSafeInteger(given)) return given;
       throw wrongType(place, 'integer');
+    case 'uint16':
     case 'uint32':
+      // What is an integer at all is first told from what is not.
+      if (typeof given === 'bigint') throw expects(place.name, `${type}_t`);
       if (!Number.isSafeInteger(given)) throw expects(place.path, 'uint64');
-      if ((given as number) >= 0 && (given as number) <= UINT32_MAX) return given;
-      throw expects(place.name, 'uint32_t');
+      if ((given as number) >= 0 && (given as number) <= UNSIGNED_MAX[type]) return given;
+      throw expects(place.name, `${type}_t`);
     case 'size':
       if (!Number.isSafeInteger(given)) throw expects(place.path, 'uint64');
       if ((given as number) >= 0) return given;
@@ -119,24 +121,27 @@ function fromText(type: Scalars, text: string, place: Place): unknown {
       if (text === 'on' || text === 'yes' || text === 'true' || text === 'y') return true;
       if (text === 'off' || text === 'no' || text === 'false' || text === 'n') return false;
       throw expects(place.path, "'on' or 'off'");
-    case 'number':
-      if (text !== '' && Number.isFinite(Number(text))) return Number(text);
-      throw expects(place.path, 'number');
     case 'int':
+    case 'uint16':
     case 'uint32':
-      if (INTEGER.test(text)) return Number(text);
-      throw expects(place.path, 'integer');
+      return integerFromText(text, place);
     case 'size':
       return sizeFromText(text, place);
   }
 }
 
+function integerFromText(text: string, place: Place): number {
+  const match = INTEGER.exec(text);
+  if (match === null) throw expects(place.path, 'integer');
+  return match[1] === '-' ? -Number(match[2]) : Number(match[2]);
+}
+
 /** Suffixes of bytes: k, M, G, T, P, E, each 1024 times the one before. */
 function sizeFromText(text: string, place: Place): number {
-  const match = SIZE.exec(text);
-  const exponent = match === null ? -1 : 'bkmgtpe'.indexOf((match[2] || 'b').toLowerCase());
-  const bytes = Number(match?.[1]) * 1024 ** exponent;
-  if (match !== null && Number.isSafeInteger(bytes)) return bytes;
+  const [, number, suffix] = SIZE.exec(text) ?? [];
+  const exponent = 'bkmgtpe'.indexOf((suffix || 'b').toLowerCase());
+  const bytes = HEXADECIMAL.test(text) ? Number(text) : Number(number) * 1024 ** exponent;
+  if (Number.isSafeInteger(bytes)) return bytes;
   throw expects(place.path, 'a non-negative number below 2^64');
 }
 

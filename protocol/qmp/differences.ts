@@ -24,8 +24,20 @@ export const DIFFERENCES = {
   integers: {
     what: 'integers beyond 2^53',
     qemu: 'exact up to 2^63',
-    ours: 'refused: `expected: integer`',
+    ours: 'refused: `expected: integer`, of sizes `expects uint64`',
     why: 'A number that cannot be held exactly is better refused than rounded.',
+  },
+  'whole-numbers': {
+    what: 'integers that are written as `65536.0` or `1e3`',
+    qemu: 'are refused',
+    ours: 'are integers',
+    why: 'JSON has one kind of number, and there are programs that write all of them so.',
+  },
+  noncharacters: {
+    what: 'U+FFFE, U+FFFF and other code points that are no characters, in strings',
+    qemu: 'are not valid UTF-8',
+    ours: 'are taken',
+    why: 'Unicode allows them where somebody wants to exchange them.',
   },
   'file-sentences': {
     what: 'errors of `blockdev-add` about a file',

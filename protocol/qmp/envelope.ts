@@ -86,7 +86,8 @@ function isObject(value: Json | undefined): value is JsonObject {
 const SENTENCE_UNITS_MAX = 64 * 1024;
 
 function shortened(sentence: string): string {
-  const rest = sentence.length - SENTENCE_UNITS_MAX;
-  if (rest <= 0) return sentence;
-  return `${sentence.slice(0, SENTENCE_UNITS_MAX)} [and ${rest} more characters]`;
+  if (sentence.length <= SENTENCE_UNITS_MAX) return sentence;
+  const cutsPair = sentence.codePointAt(SENTENCE_UNITS_MAX - 1)! > 0xffff;
+  const kept = sentence.slice(0, SENTENCE_UNITS_MAX - Number(cutsPair));
+  return `${kept} [and ${sentence.length - kept.length} more characters]`;
 }

@@ -20,12 +20,11 @@ export type SchemaInfo = { readonly name: string; readonly 'meta-type': string }
 const BUILTINS: Record<string, string> = {
   str: 'string',
   bool: 'boolean',
-  number: 'number',
   int: 'int',
   any: 'value',
 };
 /** Introspection knows one kind of integer. */
-const INTEGERS = new Set(['int', 'uint32', 'size']);
+const INTEGERS = new Set(['int', 'uint16', 'uint32', 'size']);
 const EMPTY = 'q_empty';
 
 /** Everything reachable from commands and events, each once. */

@@ -145,8 +145,8 @@ export class NbdService {
     }
     this.#graph.assertNotBlocked(node, { writable });
     const server = this.#runningServer();
-    assertShort('export name', name);
-    if (description !== undefined) assertShort('description', description);
+    assertText('export name', name);
+    if (description !== undefined) assertText('description', description);
     server.assertNameFree(name);
     const bitmaps: DirtyBitmap[] = [];
     const use = this.#graph.use(node, { kind: 'export', name: id }, { writable });
@@ -191,7 +191,9 @@ export class NbdService {
   }
 }
 
-function assertShort(what: string, text: string): void {
+/** As the protocol wants the strings that clients are told. */
+function assertText(what: string, text: string): void {
+  if (text.includes('\0')) throw new RefusedError(`${what} contains NUL`);
   if (Buffer.byteLength(text) > NBD_STRING_BYTES_MAX) {
     throw new RefusedError(`${what} '${text}' too long`);
   }

@@ -1,4 +1,4 @@
-import { WireError } from '../../protocol/nbd/bytes.ts';
+import { encodeMessage, WireError } from '../../protocol/nbd/bytes.ts';
 import * as wire from '../../protocol/nbd/constants.ts';
 import * as handshake from '../../protocol/nbd/handshake.ts';
 import { nameOfOption } from '../../protocol/nbd/names.ts';
@@ -296,7 +296,7 @@ class Negotiation {
   /** An error is the only reply to its option. */
   #refuse(type: number, message: string): void {
     this.#replies = [];
-    this.#reply(type, handshake.encodeMessage(message));
+    this.#reply(type, encodeMessage(message, wire.NBD_MAX_STRING));
   }
 
   #reply(type: number, data?: Uint8Array): void {

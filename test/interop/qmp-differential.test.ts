@@ -11,6 +11,9 @@ const file = (name: string, more: object = {}): Step['send'] => [
 const bitmap = (what: string, given: object): Step => ({
   send: [`block-dirty-bitmap-${what}`, { node: 'a', name: 'b0', ...given }],
 });
+/** Arguments that JSON.stringify would not write so. */
+const command = (name: string, given: string): Step['send'] =>
+  `{"execute": "${name}", "arguments": ${given}}`;
 const sends = (...all: Step['send'][]): Step[] => all.map((send) => ({ send }));
 
 describePeers('QMP as qemu-storage-daemon speaks it', ['qemu-storage-daemon'], () => {
@@ -97,6 +100,36 @@ describePeers('QMP as qemu-storage-daemon speaks it', ['qemu-storage-daemon'], (
           ours: refused("Invalid parameter type for 'speed', expected: integer"),
         },
       },
+      {
+        send: ['blockdev-add', { driver: 'raw', 'node-name': 'r', file: 'a', size: 2 ** 60 }],
+        differs: { row: 'integers', ours: refused("Parameter 'size' expects uint64") },
+      },
+      {
+        send: command('block-job-set-speed', '{"device": "a", "speed": 1.0}'),
+        differs: {
+          row: 'whole-numbers',
+          ours: { error: { class: 'DeviceNotActive', desc: "Block job 'a' not found" } },
+        },
+      },
+      {
+        send: command('block-job-set-speed', '{"device": "\\uffff", "speed": 1}'),
+        differs: {
+          row: 'noncharacters',
+          ours: { error: { class: 'DeviceNotActive', desc: "Block job '\uffff' not found" } },
+        },
+      },
+      ...[9007199254740993n, 2n ** 64n - 1n, -(2n ** 63n)].map((granularity) => ({
+        send: command(
+          'block-dirty-bitmap-add',
+          `{"node": "a", "name": "b", "granularity": ${granularity}}`,
+        ),
+      })),
+      ...[70_000, -1, 2 ** 53].map((to) => ({
+        send: [
+          'nbd-server-start',
+          { addr: { type: 'inet', data: { host: 'a', port: '1', to } } },
+        ] as const,
+      })),
     ]);
   });
 

@@ -23,13 +23,13 @@ export const CONVENTIONS = `* A command is \`{"execute": NAME, "arguments": {...
 * An event is \`{"event": NAME, "data": {...}, "timestamp": {"seconds": N, "microseconds": N}}\`. It
   may come before the reply of the command that caused it. The examples leave the timestamp out.
 * Error classes: \`GenericError\`, \`CommandNotFound\`, \`DeviceNotActive\` (no such job, old
-  commands only). Texts are QEMU's where QEMU has them; names in the tables below (\`n\`, \`x\`,
-  \`m\`) stand for those at hand.
+  commands only), \`DeviceNotFound\` (\`yank\`). Texts are QEMU's where QEMU has them; names in the
+  tables below (\`n\`, \`x\`, \`m\`) stand for those at hand.
 * Wrong arguments are refused before anything happens: \`Parameter 'x' is missing\`, \`Parameter 'x'
   is unexpected\`, \`Invalid parameter type for 'x', expected: string\`, \`Parameter 'x' does not
   accept value 'y'\`, \`Parameter 'x' expects uint32_t\`.
-* Sizes, offsets and lengths are bytes, speeds bytes per second. \`int\`, \`uint32\` and \`size\`
-  are JSON integers, exact up to 2^53.
+* Sizes, offsets and lengths are bytes, speeds bytes per second. \`int\`, \`uint16\`, \`uint32\`
+  and \`size\` are JSON integers, exact up to 2^53.
 * *Unstable* means that it may change or go in the next version; *deprecated* that there is a
   better way. Names that begin with \`x-\` are unstable. \`query-qmp-schema\` says the same to
   programs.

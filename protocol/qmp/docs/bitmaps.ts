@@ -35,6 +35,7 @@ export const BITMAP_DOCS = {
       about: 'Makes a bitmap with nothing dirty in it; it records from now on.',
       errors: {
         'Bitmap name cannot be empty': 'the name is the empty string',
+        'Bitmap name contains NUL': 'clients could not ask for it',
         "Cannot find device='n' nor node-name='n'": 'there is no such node',
         'Granularity must be power of 2 and at least 512': 'another granularity was given',
         "Can't store persistent bitmaps to n: Operation not supported": '`persistent` is true',

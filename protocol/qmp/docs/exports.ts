@@ -22,8 +22,11 @@ const ADDING = {
   'Cannot export read-only node as writable': '`writable` is true, and the node is read-only',
   'NBD server not running': 'nobody has started it',
   "export name 'x' too long": 'it has more than 4096 bytes',
+  'export name contains NUL': 'the protocol has no such names, nor descriptions',
   "NBD server already has export named 'x'": 'the name is taken',
   "Bitmap 'x' is not found": 'neither the node nor one below it has it',
+  "Bitmap 'x' is inconsistent and cannot be used": 'as it says',
+  "Bitmap 'x' is of a disk of 4096 bytes, but 'n' has 8192": 'the bitmap is of another disk',
   "Enabled bitmap 'x' incompatible with readonly export":
     'a bitmap of a writable node that records would change under a read-only export',
   "Bitmap 'x' is currently in use by another operation and cannot be used":
@@ -51,6 +54,9 @@ export const EXPORT_DOCS = {
       },
       errors: {
         'NBD server already running': 'there is one only',
+        "Invalid port 'x' of host 'h': expected 0 to 65535": 'as it says',
+        'Invalid last port 1: expected 2 to 65535': '`to` ends before the first port',
+        'Cannot listen on h:10809: the address is in use': 'or whatever else the system says',
         "No TLS credentials with id 'x'": '`tls-creds` was given',
       },
     },
@@ -84,6 +90,11 @@ export const EXPORT_DOCS = {
         'Invalid block export id': 'an id is a letter, then letters, digits, `-`, `.` and `_`',
         "Block export id 'x' is already in use": 'the id is taken',
         "Cannot find device='' nor node-name='n'": 'there is no such node',
+        'iothread "x" not found': 'there is no such object',
+        "Cannot fix export 'x' to iothread 'y': one thread serves all exports":
+          '`fixed-iothread` demands what is not there',
+        "Node 'n' not found": 'there is no node to look for the bitmap on',
+        "Dirty bitmap 'x' not found": 'that node has no such bitmap',
         ...ADDING,
       },
     },

@@ -64,6 +64,7 @@ export function findRemovable(
 function addBitmap(graph: BlockGraph, given: Qmp<'BlockDirtyBitmapAdd'>): void {
   const { name, granularity = GRANULARITY_DEFAULT } = given;
   if (name === '') throw new RefusedError('Bitmap name cannot be empty');
+  if (name.includes('\0')) throw new RefusedError('Bitmap name contains NUL');
   const node = graph.find(given.node);
   if (node === undefined) {
     throw new RefusedError(`Cannot find device='${given.node}' nor node-name='${given.node}'`);

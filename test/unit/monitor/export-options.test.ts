@@ -44,6 +44,18 @@ describe('block-export-add', () => {
     expect(listed!.data.subarray(4).toString()).toBe(`disk${description}`);
   });
 
+  it('takes no strings that the protocol cannot say', async () => {
+    await rig.startNbdServer();
+    expect(await rig.refusal('block-export-add', { ...EXPORT, name: 'a\0b' })).toBe(
+      'export name contains NUL',
+    );
+    expect(await rig.refusal('block-export-add', { ...EXPORT, description: 'a\0b' })).toBe(
+      'description contains NUL',
+    );
+    const named = { node: 'disk', name: 'a\0b' };
+    expect(await rig.refusal('block-dirty-bitmap-add', named)).toBe('Bitmap name contains NUL');
+  });
+
   it('takes an iothread as a hint, and refuses to be bound to it', async () => {
     await rig.startNbdServer();
     await rig.execute('object-add', { 'qom-type': 'iothread', id: 'io0' });

@@ -132,10 +132,4 @@ describe('the handshake, byte for byte', () => {
     expect(handshake.decodeListedExport(encoded)).toEqual(listed);
     expect(() => handshake.decodeListedExport(bytes('00000002 61'))).toThrow('said to have 2');
   });
-
-  it('cuts a message at a character, not within one', () => {
-    const message = handshake.encodeMessage(`${'x'.repeat(4095)}é and more`);
-    expect(message.length).toBe(4095);
-    expect(handshake.encodeMessage('short')).toEqual(new TextEncoder().encode('short'));
-  });
 });

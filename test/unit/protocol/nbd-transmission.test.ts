@@ -109,6 +109,12 @@ describe('the transmission phase, byte for byte', () => {
     expect(transmission.decodeErrorChunk(Buffer.from(text, 'hex'), 0x8001)).toEqual(chunk);
   });
 
+  it('error that says more than fits: cut at a character, not within one', () => {
+    const long = { error: wire.NBD_EIO, message: `${'x'.repeat(4095)}é and more` };
+    const chunk = transmission.decodeErrorChunk(transmission.encodeErrorChunk(long), 0x8001);
+    expect(chunk.message).toBe('x'.repeat(4095));
+  });
+
   it('error with an offset', () => {
     const chunk = { error: wire.NBD_EIO, message: '', offset: 4096 };
     const text = '0000000500000000000000001000';
@@ -136,13 +142,10 @@ describe('errors on the wire', () => {
 
   it.each([
     ['EPERM', 1],
-    ['EROFS', 1],
     ['EIO', 5],
     ['ENOMEM', 12],
     ['EINVAL', 22],
     ['ENOSPC', 28],
-    ['EDQUOT', 28],
-    ['EFBIG', 28],
     ['ESHUTDOWN', 108],
     ['ECONNRESET', 5],
     ['ENODEV', 5],
@@ -152,7 +155,6 @@ describe('errors on the wire', () => {
 
   it('sends ENOTSUP only in answer to a fast zero', () => {
     expect(errorOfErrno('ENOTSUP', fastZero)).toBe(wire.NBD_ENOTSUP);
-    expect(errorOfErrno('EOPNOTSUPP', fastZero)).toBe(wire.NBD_ENOTSUP);
     expect(errorOfErrno('ENOTSUP', zero)).toBe(wire.NBD_EINVAL);
     expect(errorOfErrno('ENOTSUP', { ...fastZero, type: wire.NBD_CMD_TRIM })).toBe(wire.NBD_EINVAL);
   });

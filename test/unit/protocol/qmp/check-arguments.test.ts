@@ -44,6 +44,16 @@ describe('arguments that the schema does not have, in the words of qemu-storage-
       "Parameter 'granularity' expects uint64",
     ],
     [
+      'block-dirty-bitmap-add',
+      { node: 'a', name: 'b', granularity: 2n ** 53n + 1n },
+      "Parameter 'granularity' expects uint32_t",
+    ],
+    [
+      'nbd-server-start',
+      { addr: { type: 'inet', data: { host: 'h', port: '1', to: 65_536 } } },
+      "Parameter 'to' expects uint16_t",
+    ],
+    [
       'block-dirty-bitmap-merge',
       { node: 'a', target: 'b', bitmaps: 'c' },
       "Invalid parameter type for 'bitmaps', expected: array",
@@ -159,7 +169,27 @@ describe('values from a command line', () => {
     });
   });
 
+  it('may be hexadecimal', () => {
+    const server = { type: 'unix', path: 's' };
+    const nbd = { driver: 'nbd', server, 'open-timeout': '0x10' };
+    expect(check(nbd)).toMatchObject({ 'open-timeout': 16 });
+    const raw = { driver: 'raw', file: 'f', offset: '0x1e00', size: '0' };
+    expect(check(raw)).toMatchObject({ offset: 0x1e00, size: 0 });
+  });
+
   it.each([
+    [
+      { driver: 'nbd', server: { type: 'unix', path: 's' }, 'open-timeout': '010' },
+      "Parameter 'open-timeout' expects integer",
+    ],
+    [
+      { driver: 'nbd', server: { type: 'unix', path: 's' }, 'open-timeout': '-0x1' },
+      "Parameter 'open-timeout' expects uint32_t",
+    ],
+    [
+      { driver: 'raw', file: 'f', size: '0x10k' },
+      "Parameter 'size' expects a non-negative number below 2^64",
+    ],
     [
       { driver: 'raw', file: 'f', size: '1x' },
       "Parameter 'size' expects a non-negative number below 2^64",

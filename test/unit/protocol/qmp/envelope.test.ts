@@ -1,10 +1,23 @@
 import { describe, expect, it } from 'vitest';
-import { idOf, readRequest } from '../../../../protocol/qmp/envelope.ts';
+import { errorReply, idOf, readRequest } from '../../../../protocol/qmp/envelope.ts';
+import { QmpError } from '../../../../protocol/qmp/error.ts';
 import type { Json } from '../../../../protocol/qmp/json-builder.ts';
 import { writeLine } from '../../../../protocol/qmp/json-writer.ts';
 
 const plain = { oobEnabled: false };
 const withOob = { oobEnabled: true };
+
+it.each([
+  ['x', 64 * 1024],
+  ['', 64 * 1024],
+])('an error that quotes too much is cut between characters (%j)', (before, kept) => {
+  const sentence = before + '😀'.repeat(40_000);
+  const { error } = errorReply(new QmpError(sentence), undefined) as { error: { desc: string } };
+  const [, text, rest] = /^(.*) \[and (\d+) more characters\]$/u.exec(error.desc)!;
+  expect(text).not.toMatch(/\p{Surrogate}/u);
+  expect(text!.length).toBe(kept - before.length);
+  expect(Number(rest)).toBe(sentence.length - text!.length);
+});
 
 describe('a request', () => {
   it('is a command with its arguments', () => {
