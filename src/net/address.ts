@@ -36,9 +36,15 @@ export function parsePort(text: string): number | undefined {
   return /^\d{1,5}$/.test(text) && port <= PORT_MAX ? port : undefined;
 }
 
-/** What the system said, in words; undefined codes keep the system's own sentence. */
+/**
+ * What the system said, in words; undefined codes keep the system's own sentence. Of a name with
+ * several addresses Node tells several errors, and no sentence for them all.
+ */
 export function reasonOf(error: NodeJS.ErrnoException): string {
-  return (error.code !== undefined ? REASONS[error.code] : undefined) ?? error.message;
+  const reason = error.code === undefined ? undefined : REASONS[error.code];
+  if (reason !== undefined) return reason;
+  const [first] = error instanceof AggregateError ? error.errors : [];
+  return first instanceof Error ? reasonOf(first) : error.message;
 }
 
 const REASONS: Record<string, string> = {

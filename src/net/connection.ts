@@ -52,7 +52,6 @@ export class Connection implements HotSocket {
   #isPaused = false;
   #peerEnded = false;
   #failure: Error | undefined;
-  #drainWaiters: (() => void)[] = [];
   /** Received, and sent, past the socket's streams. */
   #takenBytes = 0;
   #givenBytes = 0;
@@ -78,7 +77,6 @@ export class Connection implements HotSocket {
     socket.setKeepAlive(true, NET_KEEP_ALIVE_MS);
     if (incoming === undefined) socket.on('data', (chunk) => this.#incoming.push(chunk));
     socket.on('end', () => this.#onEnd());
-    socket.on('drain', () => this.#wakeDrainWaiters());
     socket.on('error', (error) => {
       this.#failure ??= error;
     });
@@ -194,20 +192,20 @@ export class Connection implements HotSocket {
 
   /**
    * Sends `data`, which nobody may change until `onWritten` is called: when the system has taken
-   * it, or when the connection broke. Returns whether more is welcome now (else see `whenDrained`).
+   * it, or when the connection broke.
    */
-  write(data: Buffer, onWritten?: () => void): boolean {
+  write(data: Buffer, onWritten?: () => void): void {
     if (this.#behindFile !== undefined) {
       this.#behindFile.push(() => this.write(data, onWritten));
-      return false;
+      return;
     }
     const given = this.#give(data);
     if (given > 0 && given === data.length) {
       if (onWritten !== undefined) process.nextTick(onWritten);
-      return true;
+      return;
     }
     this.#waitForRoom();
-    return this.#socket.write(given === 0 ? data : data.subarray(given), onWritten);
+    this.#socket.write(given === 0 ? data : data.subarray(given), onWritten);
   }
 
   /** The event loop does, from its next turn on. */
@@ -264,14 +262,6 @@ export class Connection implements HotSocket {
     this.#socket.cork();
     writes();
     this.#socket.uncork();
-  }
-
-  /** Resolves when the system has taken nearly all that was written, or the connection closed. */
-  whenDrained(): Promise<void> {
-    if (!this.#socket.writableNeedDrain || this.#socket.destroyed) return Promise.resolve();
-    return new Promise((resolve) => {
-      this.#drainWaiters.push(resolve);
-    });
   }
 
   /**
@@ -340,13 +330,6 @@ export class Connection implements HotSocket {
   #onClose(): void {
     if (this.#incoming.isHot) this.#hotSockets!.forget(this);
     this.#serveRead();
-    this.#wakeDrainWaiters();
-  }
-
-  #wakeDrainWaiters(): void {
-    const waiters = this.#drainWaiters;
-    this.#drainWaiters = [];
-    for (const wake of waiters) wake();
   }
 }
 

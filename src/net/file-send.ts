@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net';
+import process from 'node:process';
 import type { FileBytes } from '../util/file-bytes.ts';
 import { KiB } from '../util/limits.ts';
 import { descriptorOf } from './descriptor.ts';
@@ -52,6 +53,11 @@ export class FileSend {
       }
     }
     if (this.#sentBytes === length && this.#head.length === 0) return true;
+    if (this.#socket.destroyed) {
+      // Whoever has the file may close it now.
+      process.nextTick(this.#onSent);
+      return false;
+    }
     void this.#copySome(Math.min(FILE_SEND_COPIED_BYTES, length - this.#sentBytes));
     return false;
   }

@@ -150,6 +150,7 @@ export function linuxSyscalls(): Syscalls {
       await calls.run(ioctl, [fd, BLKDISCARD, range]);
     },
 
+    // It returns its errno, which nobody needs: a hint that is not taken costs nothing.
     async willNeed(fd, offset, length) {
       await calls.run(fadvise, [fd, offset, length, POSIX_FADV_WILLNEED]);
     },

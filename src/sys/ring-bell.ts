@@ -42,6 +42,8 @@ export class RingBell {
   readonly #toListener: number;
   readonly #memory = Buffer.alloc(MEMORY.bytes);
   readonly #address: number;
+  /** By hand, and nobody has heard it yet. */
+  #isRinging = false;
 
   /** `address` is where a buffer's memory lies. */
   constructor(libc: LibraryHandle, address: (buffer: Buffer) => number, onRung: () => void) {
@@ -53,6 +55,7 @@ export class RingBell {
     const onread = {
       buffer: Buffer.alloc(16),
       callback: () => {
+        this.#isRinging = false;
         onRung();
         return true;
       },
@@ -89,8 +92,13 @@ export class RingBell {
     return [timeout, send];
   }
 
-  /** For an end that does not come by itself. */
+  /**
+   * For an end that does not come by itself. Once until it is heard: who hears it is who rings, and
+   * would wait for room for ever.
+   */
   ringByHand(): void {
+    if (this.#isRinging) return;
+    this.#isRinging = true;
     fs.writeSync(this.#toListener, this.#memory, MEMORY.byte, 1);
   }
 

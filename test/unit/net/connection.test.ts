@@ -175,26 +175,25 @@ describe('a plain socket', () => {
 });
 
 describe('writing', () => {
-  it('says when the system has taken it, and when it takes no more', async () => {
+  it('says when the system has taken it, and what it has not', async () => {
     const { connection, peer } = await connectionPair();
     peer.pause();
-    let written = 0;
+    let [written, pieces] = [0, 0];
     const data = Buffer.alloc(1 * MiB);
-    while (connection.write(data, () => written++));
-    const drained = connection.whenDrained();
-    expect(connection.unsentBytes).toBeGreaterThan(0);
+    for (; connection.unsentBytes === 0; pieces++) connection.write(data, () => written++);
+    expect(written).toBeLessThan(pieces);
     peer.resume();
-    await drained;
-    await until(() => written > 0 && connection.unsentBytes === 0);
+    await until(() => written === pieces && connection.unsentBytes === 0);
   });
 
   it('does not wait for ever for a connection that broke', async () => {
     const { connection, peer } = await connectionPair();
     peer.pause();
-    while (connection.write(Buffer.alloc(1 * MiB)));
-    const drained = connection.whenDrained();
+    const written = new Promise<void>((resolve) => {
+      connection.write(Buffer.alloc(64 * MiB), resolve);
+    });
     peer.destroy();
-    await drained;
+    await written;
     expect(await connection.closed).toBeInstanceOf(Error);
   });
 

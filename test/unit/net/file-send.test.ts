@@ -114,6 +114,25 @@ describe('bytes of a file', () => {
     expect(tries).toBe(2);
   });
 
+  it('are not read any more when the connection is gone', async () => {
+    const { connection, peer } = await connectionPair();
+    peer.pause();
+    let [reads, told] = [0, 0];
+    const bytes: FileBytes = {
+      length: MiB,
+      failure: undefined,
+      // As if the socket were always full.
+      sendTo: () => 0,
+      read: () => void reads++,
+    };
+    connection.write(Buffer.alloc(64 * MiB));
+    for (let i = 0; i < 16; i++) connection.writeFile(HEAD, bytes, () => told++);
+    const before = reads;
+    connection.destroy();
+    await expect.poll(() => told).toBe(16);
+    expect(reads).toBe(before);
+  });
+
   it('may be none: their head goes out all the same', async () => {
     const { connection, peer } = await connectionPair();
     connection.writeFile(HEAD, { ...(await fileBytes(0, MiB)), length: 0 }, () => {});

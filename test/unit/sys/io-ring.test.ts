@@ -120,6 +120,28 @@ it.runIf(kernelHasRings())('asks again when the kernel has no memory for a momen
   await second;
 });
 
+it.runIf(kernelHasRings())('does not wait for itself while the kernel has no memory', async () => {
+  // Each that is begun rings by hand, and a socket holds only so many bytes.
+  let hasMemory = false;
+  const short = libcWith((declaration) => {
+    if (!declaration.includes('submit')) return undefined;
+    const enter = libc.func(declaration);
+    return (...args) => {
+      if (hasMemory) return enter(...args);
+      koffi.errno(EAGAIN);
+      return -1;
+    };
+  });
+  const ring = new IoRing(short, address);
+  const { from, to } = pipe();
+  const all = Array.from({ length: 4 * IO_RING_ENTRIES }, () =>
+    ring.read(from, Buffer.alloc(5), 0),
+  );
+  hasMemory = true;
+  fs.writeSync(to, 'bells'.repeat(all.length));
+  expect(await Promise.all(all)).toHaveLength(all.length);
+});
+
 it.runIf(kernelHasRings())('goes on when the kernel refuses the bell', async () => {
   // The bell's memory is the only one of this size: its time-out cannot be read.
   const nowhere = (buffer: Buffer) => (buffer.length === 48 ? 0 : address(buffer));
