@@ -33,8 +33,8 @@ export function openFile(options: OpenFileOptions): OpenFile {
   let fd: number | undefined;
   try {
     // Looked at before it is opened: opening a FIFO waits for its other end.
-    checkKind(fs.statSync(filename), filename);
-    fd = fs.openSync(filename, openFlags(options));
+    const isDevice = checkKind(fs.statSync(filename), filename);
+    fd = fs.openSync(filename, openFlags(options, isDevice));
     const stats = fs.fstatSync(fd);
     const device = checkKind(stats, filename);
     lock(fd, options);
@@ -49,14 +49,18 @@ export function openFile(options: OpenFileOptions): OpenFile {
     if (fd !== undefined) fs.closeSync(fd);
     if (error instanceof BlockError) throw error;
     const how = options.direct ? ' with cache.direct' : '';
-    const sentence = `Could not open "${filename}"${how}: ${describeError(error)}`;
+    const isBusy = (error as NodeJS.ErrnoException).code === 'EBUSY';
+    const why = isBusy ? 'it is mounted, or somebody else writes to it' : describeError(error);
+    const sentence = `Could not open "${filename}"${how}: ${why}`;
     throw new BlockError(asBlockError(error, sentence).code, sentence, { cause: error });
   }
 }
 
-function openFlags({ readOnly, direct }: OpenFileOptions): number {
-  const access = readOnly ? fs.constants.O_RDONLY : fs.constants.O_RDWR;
-  return direct ? access | fs.constants.O_DIRECT : access;
+/** A device that is mounted, or a part of another, is not written to behind the kernel's back. */
+function openFlags({ readOnly, direct }: OpenFileOptions, isDevice: boolean): number {
+  const { O_RDONLY, O_RDWR, O_DIRECT, O_EXCL } = fs.constants;
+  const access = readOnly ? O_RDONLY : O_RDWR | (isDevice ? O_EXCL : 0);
+  return direct ? access | O_DIRECT : access;
 }
 
 /** True for a block device. */

@@ -3,6 +3,7 @@ import { constants } from 'node:os';
 import koffi, { type LibraryHandle } from 'koffi';
 import { AsyncCalls } from './async-calls.ts';
 import { DirtyPages } from './dirty-pages.ts';
+import { fileLocks } from './file-lock.ts';
 import { ifPossible } from './if-possible.ts';
 import { IoRing } from './io-ring.ts';
 import { readInPool, writeInPool } from './pool-io.ts';
@@ -34,16 +35,13 @@ const POSIX_FADV_WILLNEED = 3;
 const BLKSSZGET = 0x1268;
 const BLKDISCARD = 0x1277;
 const BLKGETSIZE64 = 0x80081272;
-const F_OFD_SETLK = 37;
-/** F_RDLCK, F_WRLCK, F_UNLCK. */
-const LOCK_TYPES = { shared: 0, exclusive: 1, none: 2 } as const;
 const O_CLOEXEC = 0o2000000;
 /** MSG_DONTWAIT, MSG_NOSIGNAL, MSG_MORE: what follows comes at once. */
 const SEND_FLAGS = 0x40 | 0x4000 | 0x8000;
 const SOL_SOCKET = 1;
 const SO_SNDBUF = 7;
 const SO_SNDBUFFORCE = 32;
-const { EAGAIN, EACCES, EINTR, EIO } = constants.errno;
+const { EINTR, EIO } = constants.errno;
 
 /** Binds the functions; throws when libc or one of them is missing. */
 export function linuxSyscalls(): Syscalls {
@@ -62,7 +60,6 @@ export function linuxSyscalls(): Syscalls {
     'int posix_fadvise(int fd, int64_t offset, int64_t length, int advice)',
   );
   const ioctl = libc.func('int ioctl(int fd, unsigned long request, void *argument)');
-  const fcntl = libc.func('int fcntl(int fd, int command, void *argument)');
   const dup3 = libc.func('int dup3(int from, int to, int flags)');
   const setsockopt = libc.func(
     'int setsockopt(int fd, int level, int option, const void *value, uint32_t length)',
@@ -163,13 +160,7 @@ export function linuxSyscalls(): Syscalls {
       return { size: Number(size[0]), logicalBlockBytes: logicalBlockBytes[0]! };
     },
 
-    tryLock(fd, mode) {
-      const lock = lockOfFirstByte(LOCK_TYPES[mode]);
-      if (fcntl(fd, F_OFD_SETLK, lock) === 0) return true;
-      const errno = koffi.errno();
-      if (errno === EAGAIN || errno === EACCES) return false;
-      throw systemError('fcntl', errno);
-    },
+    tryLock: fileLocks(libc),
 
     replace(fd, other) {
       check('dup3', dup3(other, fd, O_CLOEXEC));
@@ -255,14 +246,6 @@ function fillVector(vector: Uint32Array, address: number, length: number): void 
   vector[0] = address;
   vector[1] = address / 2 ** 32;
   vector[2] = length;
-}
-
-/** `struct flock` for byte 0: QEMU locks bytes from 100 on, so its tools are not in our way. */
-function lockOfFirstByte(type: number): Buffer {
-  const lock = Buffer.alloc(32);
-  lock.writeInt16LE(type, 0);
-  lock.writeBigInt64LE(1n, 16);
-  return lock;
 }
 
 function check(call: string, result: number): void {

@@ -48,7 +48,10 @@ export interface Syscalls {
   /** Starts reading the range into the page cache. */
   willNeed(fd: number, offset: number, length: number): Promise<void>;
   deviceGeometry(fd: number): DeviceGeometry;
-  /** An advisory lock that ends with the descriptor; false when somebody else's is in the way. */
+  /**
+   * An advisory lock that ends with the descriptor (`file-lock.ts`); false when somebody else's is
+   * in the way, then it is as it was.
+   */
   tryLock(fd: number, mode: LockMode): boolean;
   /** From here on `fd` is what `other` was, also for calls that wait; `other` is closed. */
   replace(fd: number, other: number): void;
