@@ -56,7 +56,7 @@ export const DIFFERENCES = {
     qemu: 'does not have ours',
     ours:
       'figures of a mirror and of an export, the size of clusters behind a target, why a server ' +
-      'is not connected, what an error was about, nodes in memory',
+      'cannot be reached, what an error was about, nodes in memory',
     why: 'QMP leaves such names to whoever needs more.',
   },
   'younger-members': {

@@ -212,8 +212,9 @@ export abstract class BlockNode {
   }
 
   /**
-   * Why the server that has the disk is not connected at the moment; undefined while it is, and for
-   * disks that need none. What it had answered and not flushed may be lost.
+   * Why the server that has the disk cannot be reached at the moment (no connection, or no answers
+   * for a while); undefined while it can, and for disks that need none. What it had answered and
+   * not flushed may be lost.
    */
   get unreachable(): string | undefined {
     return this.child?.unreachable;

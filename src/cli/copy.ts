@@ -135,12 +135,16 @@ async function mirrorOnce(
   progress.begun = true;
   try {
     const ended = new Promise<string | undefined>((resolve) => {
+      let reason: string | undefined;
       daemon.dispatcher.onEvent(({ event, data }) => {
         if (event === 'BLOCK_JOB_READY') {
           // Refused when the process is ending: then the job is cancelled anyway.
           daemon.dispatcher.call('block-job-cancel', { device: 'copy' }).catch(() => {});
+        } else if (event === 'BLOCK_JOB_ERROR') {
+          reason = (data as { 'x-reason': string })['x-reason'];
         } else if (event === 'BLOCK_JOB_COMPLETED') {
-          resolve((data as { error?: string }).error);
+          const { error } = data as { error?: string };
+          resolve(error && (reason ?? error));
         }
       });
     });

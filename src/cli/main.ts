@@ -92,11 +92,11 @@ listening(program.command('serve'))
     ]),
   )
   .addOption(
-    new Option('--sync <mode>', 'what is copied at first')
+    new Option('--sync <mode>', 'what is copied at first; with none or top the rest must be there')
       .choices(['full', 'top', 'none'])
       .default('full'),
   )
-  .option('--bitmap <name>', 'create this bitmap and copy only what is written from now on')
+  .option('--bitmap <name>', 'create this bitmap; copy what is written from now on to a copy')
   .option('--granularity <size>', 'bytes that one dirty bit stands for', sizeOption)
   .addOption(copyMode())
   .option(
@@ -147,9 +147,10 @@ asking(program.command('status'))
   .description('what a daemon exports and mirrors')
   .option('--json', 'print what QMP answers', false)
   .addOption(
-    new Option('--is <state>', 'exit with 0 if there are jobs and all are so, else with 2').choices(
-      ['ready', 'synced'],
-    ),
+    new Option(
+      '--is <state>',
+      'exit with 0 if there are jobs and all are so, with 1 if one has failed, else with 2',
+    ).choices(['ready', 'synced']),
   )
   .action(async (options) => (await import('./status.ts')).status(options));
 

@@ -36,6 +36,8 @@ export async function runDaemon(
   if (options.qmpTokenFile !== undefined && options.qmp === undefined) {
     throw new UsageError('--qmp-token-file makes no sense without --qmp');
   }
+  // Node's debugger would listen for every user of this host, and do whatever he says.
+  process.on('SIGUSR1', () => {});
   const daemon = makeDaemon(makeLog(options));
   const stopped = stopSignal();
   const stay = stayAlive();

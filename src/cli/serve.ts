@@ -3,6 +3,7 @@ import { formatNbdUri, isNbdUri } from '../../protocol/nbd/uri.ts';
 import type { Arguments } from '../../protocol/qmp/schema.ts';
 import type { Daemon } from '../daemon/daemon.ts';
 import { isLoopback, type SocketAddress } from '../net/address.ts';
+import { systemClock } from '../util/clock.ts';
 import { UsageError } from '../util/errors.ts';
 import { diskOptions, fileDriver } from './arguments.ts';
 import { MirrorWatch } from './mirror-watch.ts';
@@ -60,6 +61,7 @@ export async function serve(
     // last: what its clients write has to be seen by the mirrors.
     await listen(daemon, options);
     if (targets.length > 0) watch = new MirrorWatch(daemon);
+    dismissWhatWentWell(daemon);
     for (const index of targets.keys()) await startMirror(daemon, index, options);
     await addExport(daemon, options, 'source', !options.readOnly);
   }).finally(() => watch?.stop());
@@ -192,8 +194,22 @@ async function startMirror(daemon: Daemon, index: number, options: ServeOptions)
     sync,
     speed,
     'copy-mode': copyMode,
+    'auto-dismiss': false,
     ...(jobBitmap !== undefined && { bitmap: jobBitmap }),
     ...(jobBitmap === undefined && granularity !== undefined && { granularity }),
+  });
+}
+
+/** What failed stays until an operator has seen it: `status` shows it, and why. */
+function dismissWhatWentWell(daemon: Daemon): void {
+  daemon.dispatcher.onEvent(({ event, data }) => {
+    const { device, error } = data as { device?: string; error?: string };
+    const isOver = event === 'BLOCK_JOB_COMPLETED' || event === 'BLOCK_JOB_CANCELLED';
+    if (!isOver || error !== undefined || device === undefined) return;
+    // Behind the event it is concluded; an operator may have been faster.
+    systemClock.defer(() => {
+      daemon.dispatcher.call('job-dismiss', { id: device }).catch(() => {});
+    });
   });
 }
 

@@ -1,6 +1,7 @@
 import type { Returns } from '../../protocol/qmp/schema.ts';
 import type { Endpoint } from '../net/endpoint.ts';
 import { systemClock } from '../util/clock.ts';
+import { UsageError } from '../util/errors.ts';
 import { formatBytes } from '../util/units.ts';
 import { endWithReader } from './output.ts';
 import { QmpClient } from './qmp-client.ts';
@@ -17,7 +18,7 @@ const PREDICATE_FALSE = 2;
 
 type Job = Returns<'query-block-jobs'>[number];
 
-interface Status {
+export interface Status {
   readonly exports: Returns<'query-block-exports'>;
   readonly jobs: readonly Job[];
   readonly nodes: Returns<'query-named-block-nodes'>;
@@ -36,34 +37,49 @@ export async function status(options: StatusOptions): Promise<void> {
     } as Status;
     if (options.json) process.stdout.write(`${JSON.stringify(now, undefined, 2)}\n`);
     else if (options.is === undefined) process.stdout.write(statusText(now));
-    if (options.is !== undefined && !holds(options.is, now.jobs)) {
-      process.exitCode = PREDICATE_FALSE;
-    }
+    if (options.is !== undefined && !holds(options.is, now)) process.exitCode = PREDICATE_FALSE;
   } finally {
     client.close();
   }
 }
 
-function holds(is: 'ready' | 'synced', jobs: Status['jobs']): boolean {
+/** Throws `UsageError` when it will never hold: whoever waits for it is to stop. */
+export function holds(is: 'ready' | 'synced', { jobs, nodes }: Status): boolean {
+  const failed = jobs.find(({ error }) => error !== undefined);
+  if (failed !== undefined) throw new UsageError(`${failed.device} has failed: ${failed.error}`);
   if (jobs.length === 0) return false;
-  return jobs.every((job) => (is === 'ready' ? job.ready : job['actively-synced']));
+  return jobs.every((job) => {
+    if (nodeOf(job['x-target'], nodes)?.['x-unreachable'] !== undefined) return false;
+    return is === 'ready' ? job.ready : job['actively-synced'];
+  });
 }
 
 type Node = Status['nodes'][number];
 
 /** A line for each export and mirror; below it, indented, what is wrong with it. */
 export function statusText({ exports, jobs, nodes }: Status): string {
-  const lines = exports.map(exportLine);
+  const lines: string[] = [];
+  for (const item of exports) {
+    const node = nodeOf(item['node-name'], nodes);
+    lines.push(exportLine(item, node));
+    const unreachable = node?.['x-unreachable'];
+    if (unreachable !== undefined) lines.push(`  disk out of reach: ${unreachable}`);
+  }
   for (const job of jobs) {
-    const target = nodes.find((node) => node['node-name'] === job['x-target']);
+    const target = nodeOf(job['x-target'], nodes);
     lines.push(mirrorLine(job, target), ...troubles(job, target).map((trouble) => `  ${trouble}`));
   }
   if (lines.length === 0) lines.push('nothing is exported');
   return `${lines.join('\n')}\n`;
 }
 
-function exportLine(item: Status['exports'][number]): string {
-  const line = `export ${item.id}: node ${item['node-name']}`;
+function nodeOf(name: string, nodes: readonly Node[]): Node | undefined {
+  return nodes.find((node) => node['node-name'] === name);
+}
+
+function exportLine(item: Status['exports'][number], node: Node | undefined): string {
+  const file = node === undefined ? '' : ` (${node.file})`;
+  const line = `export ${item.id}: node ${item['node-name']}${file}`;
   // A daemon of before an upgrade does not tell.
   const requests: (typeof item)['x-requests'] | undefined = item['x-requests'];
   if (requests === undefined) return line;
@@ -97,7 +113,7 @@ function troubles(job: Job, target: Node | undefined): string[] {
     ...(job['io-status'] === 'ok'
       ? []
       : [`stopped by an error (${job['io-status']}): block-job-resume tries again`]),
-    ...(unreachable === undefined ? [] : [`target not connected: ${unreachable}`]),
+    ...(unreachable === undefined ? [] : [`target out of reach: ${unreachable}`]),
     ...job['x-warnings'].map((warning) => `warning: ${warning}`),
   ];
 }

@@ -102,18 +102,14 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
     this.#updateMode();
   }
 
-  get activelySynced(): boolean {
-    return this.#activelySynced;
-  }
-
   /** Members of `query-block-jobs` that only a mirror has; bytes, and bytes per second. */
   query() {
-    const { bitmap, pitfalls, targetName } = this.#parts;
+    const { pitfalls, targetName } = this.#parts;
     return {
       'actively-synced': this.#activelySynced,
       'x-target': targetName,
       'x-copy-mode': this.#copyMode,
-      'x-dirty-bytes': bitmap.count,
+      'x-dirty-bytes': this.#dirtyBytes(),
       'x-copied-bytes': this.#copier.copiedBytes,
       'x-copy-rate': Math.round(this.#throughput.bytesPerSecond()),
       'x-warnings': pitfalls.warnings,
@@ -492,9 +488,13 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
     top.copiesSynchronously = wanted && healthy;
   }
 
+  /** Dirty, or on its way to the target: its bits are clean from the beginning of the copy on. */
+  #dirtyBytes(): number {
+    return this.#parts.bitmap.count + this.#copier.creditInFlight;
+  }
+
   #updateTotal(): void {
-    const left = this.#parts.bitmap.count + this.#copier.creditInFlight + this.#activeBytes;
-    this.progressTotal = this.progressCurrent + left;
+    this.progressTotal = this.progressCurrent + this.#dirtyBytes() + this.#activeBytes;
     assert(this.progressTotal >= this.progressCurrent, 'progress');
   }
 }

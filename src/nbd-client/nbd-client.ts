@@ -21,6 +21,7 @@ import { type Agreement, negotiate } from './negotiate.ts';
 import { Outbox, type Payload } from './outbox.ts';
 import { ReplyReader } from './reply-reader.ts';
 import { PendingRequest, type RequestFields } from './request.ts';
+import { Silence } from './silence.ts';
 
 /**
  * One connection to an NBD server: many requests at a time, answered in any order. A request costs
@@ -49,6 +50,8 @@ export interface ConnectOptions {
   readonly contexts?: readonly string[];
   /** Who asks, for error messages, such as `node "target"`; the server's address by default. */
   readonly owner?: string;
+  /** The server has requests and answers none (`Silence`), or does again. */
+  readonly onSilence?: (isSilent: boolean) => void;
 }
 
 export interface ZeroOptions {
@@ -83,6 +86,7 @@ export class NbdClient {
   readonly #owner: string;
   readonly #outbox: Outbox;
   readonly #reader: ReplyReader;
+  readonly #silence: Silence;
   readonly #header = newRequestHeader();
 
   /** In flight, by the low half of their cookie. */
@@ -154,6 +158,8 @@ export class NbdClient {
       this.#slots.push(undefined);
       this.#freeSlots.push(slot);
     }
+    const { onSilence = () => {} } = options;
+    this.#silence = new Silence(options.clock, () => this.pending, onSilence);
     const { promise, resolve } = withResolvers<Error | undefined>();
     this.closed = promise;
     this.#resolveClosed = resolve;
@@ -177,6 +183,11 @@ export class NbdClient {
   get pending(): number {
     const inFlight = TARGET_IN_FLIGHT_REQUESTS_MAX - this.#freeSlots.length;
     return inFlight + this.#queue.length + this.#lingering.size;
+  }
+
+  /** For how long the server has answered nothing, though it has requests; as `Silence`. */
+  get silentMs(): number | undefined {
+    return this.#silence.ms;
   }
 
   /** Takes requests: it has not ended, and is not about to. */
@@ -298,6 +309,7 @@ export class NbdClient {
     header.cookieLow = slot;
     header.offset = request.offset;
     header.length = request.length;
+    this.#silence.requested();
     request.unsent = this.#outbox.send(header, request);
     request.keepsData = request.unsent || request.buffer !== undefined;
     // Nothing else is on its way that it could go out with, and the server waits for work.
@@ -310,6 +322,7 @@ export class NbdClient {
   }
 
   #onAnswered(request: PendingRequest): void {
+    this.#silence.answered();
     this.#slots[request.slot] = undefined;
     this.#freeSlots.push(request.slot);
     const next = this.#queue.shift();
@@ -367,6 +380,7 @@ export class NbdClient {
     this.#ended = true;
     this.#endReason = reason;
     this.#reader.stop();
+    this.#silence.stop();
     const lost = [...this.#slots, ...this.#lingering, ...this.#queue];
     this.#slots.fill(undefined);
     this.#lingering.clear();

@@ -70,7 +70,14 @@ export class NbdLink {
 
   /** Rejects with the reason of the last attempt, an error of `NbdClient.connect`. */
   static async open(options: LinkOptions): Promise<NbdLink> {
-    return new NbdLink(options, await connectFirst(options));
+    const { log, address } = options;
+    const onSilence = (isSilent: boolean) => {
+      const server = formatAddress(address);
+      if (isSilent) log.warn({ server }, 'the NBD server has requests and does not answer');
+      else log.warn({ server }, 'the NBD server answers again');
+    };
+    const telling = { ...options, onSilence };
+    return new NbdLink(telling, await connectFirst(telling));
   }
 
   private constructor(options: LinkOptions, client: NbdClient) {
@@ -90,9 +97,16 @@ export class NbdLink {
     return undefined;
   }
 
-  /** Why there is no connection; undefined when there is one. (Whoever asks may find out first.) */
+  /**
+   * Why there is no connection, or that the server is silent; undefined when all is well. (Whoever
+   * asks may find out first.)
+   */
   get unreachable(): string | undefined {
-    if (this.client !== undefined) return undefined;
+    const { client } = this;
+    if (client?.silentMs !== undefined) {
+      return `${client.peer} has not answered for ${Math.floor(client.silentMs / 1000)} s`;
+    }
+    if (client !== undefined) return undefined;
     const state = this.#state;
     return state.is === 'connected' ? undefined : state.reason.message;
   }

@@ -73,6 +73,8 @@ export const TARGET_EFFECT_BYTES_MAX = 128 * MiB;
 export const TARGET_STATUS_BYTES_MAX = 2 * GiB;
 /** Time for a server to close after we said goodbye. */
 export const TARGET_GOODBYE_MS_MAX = 2_000;
+/** A server that answers nothing for so long, and has requests, is said to be silent. */
+export const SERVER_SILENT_MS = 10_000;
 /** Pause after a failed attempt to reconnect to a server; doubled each time, up to the longest. */
 export const RECONNECT_PAUSE_MS_MIN = 1_000;
 export const RECONNECT_PAUSE_MS_MAX = 16_000;

@@ -14,7 +14,8 @@ import threading
 import time
 
 MIB = 1 << 20
-SEND_BUFFER_BYTES = 4 * MIB
+# As much as ours: what all copies have in flight.
+SEND_BUFFER_BYTES = 16 * MIB
 # Past the system's limit, for root; Python has no name for it.
 SO_SNDBUFFORCE = 32
 

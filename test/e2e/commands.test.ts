@@ -80,7 +80,7 @@ describe('serve with a target', () => {
     await expect.poll(() => is('synced'), { timeout: 20_000 }).toBe(0);
     expect(readFileSync(path('pid'), 'utf8')).toBe(`${server.pid}\n`);
     const { stdout } = await runNbdMirror(['status', '--qmp', qmp]);
-    expect(stdout).toMatch(/^export export0: node mirror-top0, 0 clients, /);
+    expect(stdout).toMatch(/^export export0: node mirror-top0 \(\/.*\/disk\.raw\), 0 clients, /);
     expect(stdout).toMatch(/\nmirror mirror0 to target0 \(nbd\+unix:.*\): ready, write-bl.*, act/);
     expect(readFileSync(path('copy.raw')).equals(readFileSync(path('disk.raw')))).toBe(true);
 
@@ -114,7 +114,7 @@ describe('serve with a target', () => {
     const isReady = async () => (await runNbdMirror(['status', ...monitor, '--is', 'ready'])).code;
     await expect.poll(isReady, { timeout: 20_000 }).toBe(0);
     const status = async () => (await runNbdMirror(['status', ...monitor])).stdout;
-    const lost = '\n  target not connected: ';
+    const lost = '\n  target out of reach: ';
     expect(await status()).not.toContain(lost);
     receiver.signal('SIGKILL');
     await receiver.exited;
@@ -148,7 +148,8 @@ describe('serve with a target', () => {
     const right = await ask('--qmp-token-file', path('token'));
     expect([right.code, right.stdout]).toEqual([
       0,
-      'export export0: node source, 0 clients, 0 B in 0 reads, 0 B in 0 writes\n',
+      `export export0: node source (${path('disk.raw')}), 0 clients, ` +
+        '0 B in 0 reads, 0 B in 0 writes\n',
     ]);
     const none = await ask();
     expect([none.code, none.stdout]).toEqual([1, '']);

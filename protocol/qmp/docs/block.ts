@@ -230,8 +230,9 @@ export const BLOCK_DOCS = {
         write_threshold: 'Always 0: there is none.',
         'dirty-bitmaps': 'Its bitmaps, the youngest first; absent without any.',
         'x-unreachable':
-          'Why the server that has the disk is not connected at the moment, in a sentence; ' +
-          'absent while it is, and for disks that need none.',
+          'Why the server that has the disk cannot be reached at the moment (no connection, or ' +
+          'no answer for 10 seconds), in a sentence; absent while it can, and for disks that ' +
+          'need none.',
       },
     },
     BlockDeviceIoStatus: {

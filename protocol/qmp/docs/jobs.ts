@@ -248,7 +248,8 @@ export const JOB_DOCS = {
           'nothing left to copy.',
         'x-target': 'Name of the node that it copies to.',
         'x-copy-mode': 'When client writes reach the target.',
-        'x-dirty-bytes': 'What is to be copied, in whole granules.',
+        'x-dirty-bytes':
+          'What is not on the target, as far as is known: dirty granules, and what is on its way.',
         'x-copied-bytes': 'Bytes that were copied in the background.',
         'x-copy-rate': 'Bytes per second of late.',
         'x-warnings':

@@ -116,7 +116,7 @@ describe('a write to both sides', () => {
       throw new BlockError('EIO', 'no');
     };
     await rig.client.node.write(1 << 17, pattern(4096, 2));
-    expect(job.activelySynced).toBe(false);
+    expect(job.query()['actively-synced']).toBe(false);
     rig.target.write = targetWrite;
     rig.source.write = () => toSource;
     toTarget.succeed();
@@ -125,11 +125,11 @@ describe('a write to both sides', () => {
     job.resume();
     await expect.poll(() => job.query()['x-dirty-bytes']).toBe(0);
     await pause(20);
-    expect(job.activelySynced).toBe(false);
+    expect(job.query()['actively-synced']).toBe(false);
     rig.source.write = sourceWrite;
     toSource.succeed();
     await second;
-    await expect.poll(() => job.activelySynced).toBe(true);
+    await expect.poll(() => job.query()['actively-synced']).toBe(true);
   });
 
   it.each([

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import * as wire from '../../../protocol/nbd/constants.ts';
 import type { NbdNode } from '../../../src/block/nbd-node.ts';
-import { MiB } from '../../../src/util/limits.ts';
+import { MiB, SERVER_SILENT_MS } from '../../../src/util/limits.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
 import { openNbdNode } from '../../support/open-nbd-node.ts';
 import {
@@ -64,6 +64,28 @@ async function failureOf(request: unknown): Promise<{ code: string; message: str
 const SOON = { interval: 5, timeout: 10_000 };
 
 const read = async (node: NbdNode) => node.read(0, Buffer.alloc(512));
+
+describe('a node whose server hangs', () => {
+  it('says so, until it answers', async () => {
+    let answer = () => {};
+    const slow: Script = async (peer) => {
+      await peer.negotiate();
+      const request = await peer.request();
+      answer = () => peer.answer(request);
+      await peer.serve();
+    };
+    const { node, clock } = await open({ delaySeconds: 30 }, slow);
+    const done = read(node);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    clock.advance(SERVER_SILENT_MS - 1000);
+    expect(node.unreachable).toBeUndefined();
+    clock.advance(24_000 - SERVER_SILENT_MS + 1000);
+    expect(node.unreachable).toMatch(/ has not answered for 24 s$/);
+    answer();
+    await done;
+    expect(node.unreachable).toBeUndefined();
+  });
+});
 
 describe('a node whose server goes away, without a delay', () => {
   it('fails requests at once, and goes on when the server is back', async () => {

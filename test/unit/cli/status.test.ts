@@ -1,8 +1,7 @@
 import { expect, it } from 'vitest';
-import { statusText } from '../../../src/cli/status.ts';
+import { holds, type Status, statusText } from '../../../src/cli/status.ts';
 
 /** What an operator reads first when he is woken up. */
-type Status = Parameters<typeof statusText>[0];
 
 const item = {
   id: 'e0',
@@ -44,6 +43,32 @@ it('has a line for each export and mirror', () => {
   );
 });
 
+it('says where a disk is, and that it is out of reach', () => {
+  const disk = { 'node-name': 'top', file: 'nbd://h:2/d' };
+  expect(text({ exports: [item], nodes: [disk] })).toMatch(
+    /^export e0: node top \(nbd:.*d\), 1 cl/,
+  );
+  const lost = { ...disk, 'x-unreachable': 'h:2 has not answered for 24 s' };
+  expect(text({ exports: [item], nodes: [lost] }).split('\n')[1]).toBe(
+    '  disk out of reach: h:2 has not answered for 24 s',
+  );
+});
+
+it('holds while every mirror is so, and its target can be reached', () => {
+  const what = (parts: { jobs: object[]; nodes?: object[] }) =>
+    ({ exports: [], nodes: [], ...parts }) as unknown as Status;
+  const ready = { ...job, ready: true };
+  const lost = { ...target, 'x-unreachable': 'connect ECONNREFUSED' };
+  expect(holds('ready', what({ jobs: [] }))).toBe(false);
+  expect(holds('ready', what({ jobs: [ready, ready], nodes: [target] }))).toBe(true);
+  expect(holds('ready', what({ jobs: [ready, { ...job, ready: false }] }))).toBe(false);
+  expect(holds('ready', what({ jobs: [ready], nodes: [lost] }))).toBe(false);
+  expect(holds('synced', what({ jobs: [ready] }))).toBe(false);
+  expect(holds('synced', what({ jobs: [{ ...ready, 'actively-synced': true }] }))).toBe(true);
+  const failed = what({ jobs: [ready, { ...ready, error: 'No space left on device' }] });
+  expect(() => holds('ready', failed)).toThrow('m0 has failed: No space left on device');
+});
+
 it('says what is wrong', () => {
   const requests = { ...item['x-requests'], errors: 7 };
   const leaving = { ...item, 'x-clients': [], 'x-requests': requests, 'shutting-down': true };
@@ -62,7 +87,7 @@ it('says what is wrong', () => {
   ).toEqual([
     '  failed: e',
     '  stopped by an error (nospace): block-job-resume tries again',
-    '  target not connected: connect ECONNREFUSED',
+    '  target out of reach: connect ECONNREFUSED',
     '  warning: w',
     '',
   ]);

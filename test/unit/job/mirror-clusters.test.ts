@@ -186,7 +186,7 @@ describe('a synchronous write to a part of a cluster', () => {
     };
     await rig.client.node.write(3 * CLUSTER + KiB, pattern(KiB, 2));
     expect(rig.target.log).toContain(`write ${3 * CLUSTER}+${CLUSTER}`);
-    expect(job.activelySynced).toBe(true);
+    expect(job.query()['actively-synced']).toBe(true);
   });
 
   it('waits for another write to the same cluster', async () => {

@@ -203,7 +203,7 @@ describe("a caller's bitmap after a failure", () => {
     const bitmap = rig.bitmap('b0');
     const job = rig.mirror({ bitmap: 'b0', copyMode: 'write-blocking' });
     await rig.ready();
-    await expect.poll(() => job.activelySynced).toBe(true);
+    await expect.poll(() => job.query()['actively-synced']).toBe(true);
     let arrive = () => {};
     const late = new Promise<void>((resolve) => {
       arrive = resolve;
@@ -248,7 +248,7 @@ describe.each(['background', 'write-blocking'] as const)('a client write, %s', (
     rig.source.meddle = failing('write', { times: 1 });
     await expect((async () => rig.client.node.write(0, pattern(512, 1)))()).rejects.toThrow();
     expect(bitmap.isDirty(0)).toBe(true);
-    expect(job.activelySynced).toBe(false);
+    expect(job.query()['actively-synced']).toBe(false);
     job.resume();
     await expect.poll(() => bitmap.count).toBe(0);
     expect(await areEqual(rig.source, rig.target)).toBe(true);
@@ -262,10 +262,14 @@ describe('write-blocking, with the target in trouble', () => {
     const bitmap = rig.bitmap('b0');
     const job = rig.mirror({ bitmap: 'b0', copyMode: 'write-blocking', onTargetError: 'stop' });
     await rig.ready();
-    await expect.poll(() => job.activelySynced).toBe(true);
+    await expect.poll(() => job.query()['actively-synced']).toBe(true);
     rig.target.meddle = failing('write');
     await rig.client.node.write(0, pattern(512, 1));
-    expect([bitmap.isDirty(0), job.activelySynced, job.ioStatus]).toEqual([true, false, 'failed']);
+    expect([bitmap.isDirty(0), job.query()['actively-synced'], job.ioStatus]).toEqual([
+      true,
+      false,
+      'failed',
+    ]);
     await rig.event('JOB_STATUS_CHANGE', (event) => event.data.status === 'standby');
     // Stopped by an error: clients do not wait for a target that is known to be broken.
     rig.target.log.length = 0;
@@ -273,7 +277,7 @@ describe('write-blocking, with the target in trouble', () => {
     expect(rig.target.log).toEqual([]);
     rig.target.meddle = () => {};
     job.resume();
-    await expect.poll(() => job.activelySynced).toBe(true);
+    await expect.poll(() => job.query()['actively-synced']).toBe(true);
     expect(await areEqual(rig.source, rig.target)).toBe(true);
     await rig.jobs.cancelAll();
   });
@@ -374,7 +378,7 @@ describe('a discard that fails on the source, write-blocking', () => {
         : undefined;
     await expect((async () => rig.client.node.discard(0, 65536))()).rejects.toThrow();
     rig.source.meddle = () => {};
-    await expect.poll(() => job.activelySynced).toBe(true);
+    await expect.poll(() => job.query()['actively-synced']).toBe(true);
     expect(job.progressTotal).toBe(job.progressCurrent);
     await rig.jobs.cancelAll();
   });
@@ -392,9 +396,9 @@ describe('a source that cannot be read where a discard has been, write-blocking'
       verb === 'read' ? Promise.reject(Object.assign(new Error('no'), { code: 'EIO' })) : undefined;
     await rig.target.disk.writeZeroes(0, MiB);
     await rig.client.node.discard(0, 65536);
-    expect(job.activelySynced).toBe(false);
+    expect(job.query()['actively-synced']).toBe(false);
     rig.source.meddle = () => {};
-    await expect.poll(() => job.activelySynced).toBe(true);
+    await expect.poll(() => job.query()['actively-synced']).toBe(true);
     const sides = rig.events.flatMap(({ name, data }) =>
       name === 'BLOCK_JOB_ERROR' ? [(data as { 'x-side': string })['x-side']] : [],
     );

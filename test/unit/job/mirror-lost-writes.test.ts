@@ -59,7 +59,7 @@ it('is copied again of a write that goes on while it is lost', async () => {
   rig.target.reconnect();
   gates[1]!();
   await writing;
-  await expect.poll(() => job.activelySynced).toBe(true);
+  await expect.poll(() => job.query()['actively-synced']).toBe(true);
   expect(await areEqual(rig.source, rig.target)).toBe(true);
   await rig.jobs.cancelAll();
 });

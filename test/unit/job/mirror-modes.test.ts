@@ -100,12 +100,12 @@ describe('the copy mode', () => {
     const rig = new MirrorRig({ size: MiB });
     const job = rig.mirror();
     await rig.ready();
-    expect(job.activelySynced).toBe(false);
+    expect(job.query()['actively-synced']).toBe(false);
     job.changeCopyMode('write-blocking');
     await rig.client.node.write(0, pattern(4096, 1));
-    await expect.poll(() => job.activelySynced).toBe(true);
+    await expect.poll(() => job.query()['actively-synced']).toBe(true);
     await rig.client.node.write(10, pattern(512, 2));
-    expect(job.activelySynced).toBe(true);
+    expect(job.query()['actively-synced']).toBe(true);
     expect((await contents(rig.target.disk)).subarray(10, 522)).toEqual(pattern(512, 2));
     expect(() => job.changeCopyMode('background')).toThrow('is not implemented');
     await rig.jobs.cancelAll();
@@ -198,7 +198,7 @@ describe('a mirror of a sparse source', () => {
     const rig = new MirrorRig({ size: 0 });
     const job = rig.mirror();
     await rig.ready();
-    await expect.poll(() => job.activelySynced).toBe(true);
+    await expect.poll(() => job.query()['actively-synced']).toBe(true);
     await rig.jobs.cancelAll();
   });
 });

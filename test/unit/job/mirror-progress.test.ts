@@ -35,6 +35,8 @@ describe('the length of a mirror', () => {
     job.kick();
     await new Promise((resolve) => setImmediate(resolve));
     expect([job.progressCurrent, job.progressTotal]).toEqual([0, SIZE]);
+    // Nobody is to take for copied what may never arrive.
+    expect(job.query()['x-dirty-bytes']).toBe(SIZE);
     target.release();
     await rig.ready();
     expect([job.progressCurrent, job.progressTotal]).toEqual([SIZE, SIZE]);

@@ -80,7 +80,7 @@ function checkLaws(rig: MirrorRig, job: MirrorJob, top: MirrorTop, open: Set<Una
     hold?.release();
     expect(hold, `granule ${at} differs, is clean and belongs to nobody`).toBeUndefined();
   }
-  if (job.activelySynced) expect(top.dirty.bitmap.isClean).toBe(true);
+  if (job.query()['actively-synced']) expect(top.dirty.bitmap.isClean).toBe(true);
 }
 
 async function storm(seed: number): Promise<void> {
