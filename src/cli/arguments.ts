@@ -26,7 +26,8 @@ export function portOption(text: string): number {
 export function hostOption(text: string): string {
   if (text === '')
     throw new InvalidArgumentError('Expected a host; 0.0.0.0 or :: is every address.');
-  return text;
+  // As in a URI.
+  return text.replace(/^\[(.*:.*)\]$/, '$1');
 }
 
 export function pathOption(text: string): string {

@@ -55,8 +55,10 @@ export async function copy(source: string, target: string, options: CopyOptions)
     progress.created = !isNbdUri(target) && !existsSync(target) && createFile(target, size);
     const node = await addTarget(daemon, target, size);
     const failure = await mirrorOnce(daemon, node, options, progress);
-    if (failure !== undefined)
-      throw new UsageError(`Cannot copy ${source} to ${target}: ${failure}`);
+    if (failure !== undefined) {
+      const left = progress.created ? '' : `; ${target} may be half copied`;
+      throw new UsageError(`Cannot copy ${source} to ${target}: ${failure}${left}`);
+    }
   } catch (error) {
     if (progress.created) remove(target);
     throw error;

@@ -17,6 +17,10 @@ export interface MirrorFigures {
 
 export function progressText(figures: MirrorFigures): string {
   const { transferredBytes, totalBytes, dirtyBytes, status } = figures;
+  if (totalBytes === 0 && status === 'running') {
+    const seconds = formatSeconds(figures.elapsedSeconds);
+    return `${figures.id}: looking for what to copy, since ${seconds}`;
+  }
   const percent = totalBytes === 0 ? 100 : (100 * transferredBytes) / totalBytes;
   // Rounded down: nothing is said to be done while a byte of it is dirty.
   const shown = (Math.floor(percent * 100) / 100).toFixed(2);

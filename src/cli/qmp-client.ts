@@ -41,6 +41,8 @@ export class QmpClient {
   #messages: Message[] = [];
   #waiter: ((message: Message | undefined) => void) | undefined;
   #ended = false;
+  /** It sent nothing that we could take for a greeting, for too long. */
+  #isSilent = false;
   /** The beginning of what arrived and is no QMP. */
   #wrong: string | undefined;
 
@@ -85,7 +87,10 @@ export class QmpClient {
 
   async #negotiate(clock: Clock, token: string | undefined): Promise<void> {
     const { peer } = this.#connection;
-    const patience = clock.after(GREETING_TIMEOUT_MS, () => this.#end());
+    const patience = clock.after(GREETING_TIMEOUT_MS, () => {
+      this.#isSilent = true;
+      this.#end();
+    });
     const greeting = await this.#next();
     patience.cancel();
     if (greeting?.QMP === undefined) throw this.#noQmp();
@@ -150,8 +155,15 @@ export class QmpClient {
   }
 
   #noQmp(): UsageError {
+    const { peer } = this.#connection;
+    if (this.#isSilent) {
+      return new UsageError(
+        `${peer} has not greeted us within ${GREETING_TIMEOUT_MS / 1000} s: it hangs, does not ` +
+          'speak QMP, or has as many QMP clients as it takes',
+      );
+    }
     const what = this.#wrong === undefined ? '' : `: it sent ${JSON.stringify(this.#wrong)}`;
-    return new UsageError(`${this.#connection.peer} does not speak QMP${what}`);
+    return new UsageError(`${peer} does not speak QMP${what}`);
   }
 
   #next(): Promise<Message | undefined> {

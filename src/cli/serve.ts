@@ -61,7 +61,7 @@ export async function serve(
     // last: what its clients write has to be seen by the mirrors.
     await listen(daemon, options);
     if (targets.length > 0) watch = new MirrorWatch(daemon);
-    dismissWhatWentWell(daemon);
+    dismissWhatWentWell(daemon, targets);
     for (const index of targets.keys()) await startMirror(daemon, index, options);
     await addExport(daemon, options, 'source', !options.readOnly);
   }).finally(() => watch?.stop());
@@ -200,8 +200,11 @@ async function startMirror(daemon: Daemon, index: number, options: ServeOptions)
   });
 }
 
-/** What failed stays until an operator has seen it: `status` shows it, and why. */
-function dismissWhatWentWell(daemon: Daemon): void {
+/**
+ * What failed stays until an operator has seen it: `status` shows it, and why. Of one that was
+ * completed he hears what the same command line would do the next time.
+ */
+function dismissWhatWentWell(daemon: Daemon, targets: readonly string[]): void {
   daemon.dispatcher.onEvent(({ event, data }) => {
     const { device, error } = data as { device?: string; error?: string };
     const isOver = event === 'BLOCK_JOB_COMPLETED' || event === 'BLOCK_JOB_CANCELLED';
@@ -209,8 +212,19 @@ function dismissWhatWentWell(daemon: Daemon): void {
     // Behind the event it is concluded; an operator may have been faster.
     systemClock.defer(() => {
       daemon.dispatcher.call('job-dismiss', { id: device }).catch(() => {});
+      void tellNewDisk(daemon, device, targets);
     });
   });
+}
+
+async function tellNewDisk(daemon: Daemon, job: string, targets: readonly string[]): Promise<void> {
+  const index = targets.findIndex((_, number) => job === `mirror${number}`);
+  const exports = await daemon.dispatcher.call('query-block-exports').catch(() => []);
+  if (!exports.some((item) => item['node-name'] === `target${index}`)) return;
+  process.stderr.write(
+    `nbd-mirror: clients are on ${targets[index]} now: to serve this disk again, give that as ` +
+      '--source\n',
+  );
 }
 
 async function listen(daemon: Daemon, options: ListenOptions): Promise<void> {

@@ -10,6 +10,7 @@ import { HotSockets } from '../net/hot-sockets.ts';
 import { readTokenFile } from '../net/token-file.ts';
 import { loadSyscalls } from '../sys/syscalls.ts';
 import { type Clock, within } from '../util/clock.ts';
+import { UsageError } from '../util/errors.ts';
 import { QMP_LAST_COMMANDS_MS_MAX } from '../util/limits.ts';
 import type { Log } from '../util/log.ts';
 
@@ -61,7 +62,7 @@ export class Daemon {
    * show the token in it.
    */
   async listenQmp({ address, webSocket }: Endpoint, tokenFile?: string): Promise<Endpoint> {
-    const token = tokenFile === undefined ? undefined : Token.parse(readTokenFile(tokenFile));
+    const token = tokenFile === undefined ? undefined : readToken(tokenFile);
     return { address: await this.#monitor.listen(address, { webSocket, token }), webSocket };
   }
 
@@ -82,5 +83,15 @@ export class Daemon {
     await within(this.#clock, QMP_LAST_COMMANDS_MS_MAX, ended);
     await this.storage.close();
     await this.#monitor.close();
+  }
+}
+
+/** `UsageError` names the file. */
+function readToken(path: string): Token {
+  const text = readTokenFile(path);
+  try {
+    return Token.parse(text);
+  } catch (error) {
+    throw new UsageError(`Cannot use the token file ${path}: ${(error as Error).message}`);
   }
 }

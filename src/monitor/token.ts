@@ -18,7 +18,7 @@ export class Token {
   static parse(text: string): Token {
     const token = text.trimEnd();
     if (FORM.test(token)) return new Token(token);
-    throw new UsageError('A token is one line of 16 to 256 letters, digits and . _ ~ + -');
+    throw new UsageError('a token is one line of 16 to 256 letters, digits and . _ ~ + -');
   }
 
   /** Takes the same time whatever was given. */

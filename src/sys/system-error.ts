@@ -31,7 +31,7 @@ export function errorWithCode(code: string, message: string): NodeJS.ErrnoExcept
   return Object.assign(new Error(message), { code });
 }
 
-/** A read found the end of a file where there should be more: a disk has a fixed size. */
+/** A read found the end of a file at `bytes`, or before: a disk has a fixed size. */
 export function hasShrunk(bytes: number): NodeJS.ErrnoException {
-  return errorWithCode('EIO', `the file has shrunk to ${bytes} bytes`);
+  return errorWithCode('EIO', `the file has shrunk: it has at most ${bytes} bytes`);
 }

@@ -100,6 +100,25 @@ describe('serve with a target', () => {
     expect(existsSync(path('copy.sock'))).toBe(false);
   });
 
+  it('says where the disk is when it was completed', async () => {
+    const directory = await tempDir();
+    const path = (name: string) => join(directory, name);
+    await makeImage(path('disk.raw'), MiB, randomBytes(MiB));
+    const receive = ['receive', path('copy.raw'), '--size', '1M', '-k', path('copy.sock')];
+    await startNbdMirror(receive, { readyLine: /socket=/ });
+    const uri = `nbd+unix:///?socket=${path('copy.sock')}`;
+    const monitor = ['--qmp', `unix:${path('qmp.sock')}`];
+    const serve = ['serve', '-s', path('disk.raw'), '-t', uri, '-k', path('disk.sock')];
+    const server = await startNbdMirror([...serve, ...monitor], { readyLine: /disk\.sock/ });
+    const isReady = async () => (await runNbdMirror(['status', ...monitor, '--is', 'ready'])).code;
+    await expect.poll(isReady, { timeout: 20_000 }).toBe(0);
+    await runNbdMirror(['qmp', ...monitor, 'job-complete', 'id=mirror0']);
+    const told = `nbd-mirror: clients are on ${uri} now: to serve this disk again, give that as`;
+    await expect.poll(() => server.stderr).toContain(told);
+    const status = async () => (await runNbdMirror(['status', ...monitor])).stdout;
+    await expect.poll(status).toMatch(/^export export0: node target0 \(nbd\+unix:.*\n$/);
+  });
+
   it('goes on when its target has been away', { timeout: 40_000 }, async () => {
     const directory = await tempDir();
     const path = (name: string) => join(directory, name);

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { ProgressLine } from '../../../src/cli/progress.ts';
+import { ProgressLine, progressText } from '../../../src/cli/progress.ts';
 
 function lineTo(isTTY: boolean) {
   const written: string[] = [];
@@ -14,6 +14,13 @@ function lineTo(isTTY: boolean) {
     },
   };
 }
+
+it('is not all of nothing, before it is known what there is', () => {
+  const figures = { id: 'm', transferredBytes: 0, totalBytes: 0, dirtyBytes: 0, bytesPerSecond: 0 };
+  const at = { ...figures, elapsedSeconds: 5 };
+  expect(progressText({ ...at, status: 'running' })).toBe('m: looking for what to copy, since 5s');
+  expect(progressText({ ...at, status: 'ready' })).toMatch(/0 B of 0 B \(100\.00%\) .*, ready$/);
+});
 
 describe('a progress line', () => {
   it('comes off a terminal only with news', () => {

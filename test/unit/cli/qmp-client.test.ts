@@ -5,6 +5,7 @@ import { QmpClient } from '../../../src/cli/qmp-client.ts';
 import type { Endpoint } from '../../../src/net/endpoint.ts';
 import { systemClock } from '../../../src/util/clock.ts';
 import { UsageError } from '../../../src/util/errors.ts';
+import { FakeClock } from '../../support/fake-clock.ts';
 import { currentScope, tempDir } from '../../support/peers.ts';
 import { pause } from '../../support/process.ts';
 
@@ -59,6 +60,18 @@ describe('what is no QMP server is known at once', { timeout: 5000 }, () => {
     await expect(refused).rejects.toThrow(UsageError);
     await expect(refused).rejects.toThrow(`does not speak QMP: it sent ${shown}`);
   });
+});
+
+it('says of who is silent that it may hang', async () => {
+  const clock = new FakeClock();
+  const refused = QmpClient.connect(await startServer(''), clock);
+  refused.catch(() => {});
+  // Long enough for a connection.
+  await pause(100);
+  clock.advance(10_000);
+  await expect(refused).rejects.toThrow(
+    /qmp\.sock has not greeted us within 10 s: it hangs, does not speak QMP, or has as many/,
+  );
 });
 
 it('takes a greeting that comes bit by bit', async () => {

@@ -36,6 +36,6 @@ it.each([
 it.each(['', 'short', 'two words of a secret', 'with/slashes/and=signs', 'x'.repeat(257)])(
   '%o is no token',
   (text) => {
-    expect(() => Token.parse(text)).toThrow('A token is one line of 16 to 256');
+    expect(() => Token.parse(text)).toThrow('a token is one line of 16 to 256');
   },
 );
