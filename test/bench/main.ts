@@ -5,6 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { kernelHasRings } from '../support/io-ring.ts';
 import { mustRun, Scope } from '../support/process.ts';
 import { hasTool, missingPackages } from '../support/tools.ts';
 import { drops, formatMarkdown, readTable } from './committed.ts';
@@ -24,7 +25,7 @@ import { allWorkloads, shortWorkloads } from './workloads.ts';
 
 const USAGE = `usage: npm run bench -- [options]
   --pairs N       rounds of each workload (5)
-  --seconds N     how long each load runs (3)
+  --seconds N     how long each load runs (2)
   --only REGEX    only workloads whose names match
   --json          rows as JSON instead of a table
   --markdown      ratios as the table in docs/performance.md
@@ -39,6 +40,12 @@ const SHORT = { pairs: 3, seconds: 1, tries: 3 };
 const PERFORMANCE = fileURLToPath(new URL('../../docs/performance.md', import.meta.url));
 const NEEDED = ['fio', 'nbdkit', 'qemu-img'];
 
+/** What has been measured so far. */
+const rows: Row[] = [];
+/** Of what is being measured. */
+let current: Scope | undefined;
+let interrupted: Promise<void> | undefined;
+
 const options = readOptions();
 
 if (options.help) {
@@ -52,7 +59,7 @@ function readOptions() {
     return parseArgs({
       options: {
         pairs: { type: 'string', default: '5' },
-        seconds: { type: 'string', default: '3' },
+        seconds: { type: 'string', default: '2' },
         only: { type: 'string', default: '' },
         json: { type: 'boolean', default: false },
         markdown: { type: 'boolean', default: false },
@@ -73,7 +80,23 @@ function refuse(why: string): never {
   process.exit(2);
 }
 
+/** What would be ignored is refused. */
+function checkTogether(): void {
+  const whole = ['pairs', 'seconds', 'check'] as const;
+  const others = options.soak === undefined ? [] : (['short', 'only', 'json', 'markdown'] as const);
+  const alone = options.soak === undefined ? '--short' : '--soak';
+  if (!options.short && options.soak === undefined) return;
+  for (const option of [...whole, ...others]) {
+    if (isGiven(option)) refuse(`--${option} makes no sense with ${alone}`);
+  }
+}
+
+function isGiven(option: string): boolean {
+  return process.argv.some((word) => word === `--${option}` || word.startsWith(`--${option}=`));
+}
+
 async function bench(): Promise<number> {
+  checkTogether();
   const missing = missingPackages(NEEDED);
   if (missing.length > 0) {
     say(`missing: apt-get install ${missing.join(' ')}`);
@@ -81,21 +104,38 @@ async function bench(): Promise<number> {
   }
   const scope = new Scope();
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-    process.on(signal, () => void scope.close().finally(() => process.exit(1)));
+    process.on(signal, () => {
+      interrupted ??= interrupt(scope).finally(() => process.exit(1));
+    });
   }
   try {
     if (options.soak !== undefined) return await benchMemory(scope, Number(options.soak));
     const workloads = await chosenWorkloads(scope);
     return options.short ? await benchShortly(workloads) : await benchWholly(workloads);
+  } catch (error) {
+    // What was taken away under it has failed.
+    await interrupted;
+    throw error;
   } finally {
     await scope.close();
   }
 }
 
+/** Loop devices outlive a process; and what was measured took its time. */
+async function interrupt(scope: Scope): Promise<void> {
+  print();
+  rows.length = 0;
+  await current?.close();
+  await scope.close();
+}
+
 async function benchWholly(workloads: readonly Workload[]): Promise<number> {
-  const rows: Row[] = [];
-  for (const workload of workloads) rows.push(...(await measureWorkload(workload, count('pairs'))));
-  print(rows);
+  const pairs = count('pairs');
+  try {
+    for (const workload of workloads) rows.push(...(await measureWorkload(workload, pairs)));
+  } finally {
+    print();
+  }
   const found = options.check ? shortcomings(rows) : [];
   for (const sentence of found) say(sentence);
   return found.length > 0 ? 1 : 0;
@@ -104,7 +144,6 @@ async function benchWholly(workloads: readonly Workload[]): Promise<number> {
 /** What seems to have become slower is measured again: a machine can be busy for a while. */
 async function benchShortly(workloads: readonly Workload[]): Promise<number> {
   const committed = readTable(readFileSync(PERFORMANCE, 'utf8'));
-  const rows: Row[] = [];
   const found: string[] = [];
   for (const workload of workloads) {
     let measured = await measureWorkload(workload, SHORT.pairs);
@@ -117,13 +156,14 @@ async function benchShortly(workloads: readonly Workload[]): Promise<number> {
     rows.push(...measured);
     found.push(...dropped);
   }
-  print(rows);
+  print();
   for (const sentence of found) say(sentence);
   return found.length > 0 ? 1 : 0;
 }
 
 async function benchMemory(scope: Scope, minutes: number): Promise<number> {
-  if (!(minutes > 0)) refuse(`--soak ${options.soak}: expected a number of minutes`);
+  // Less has no two samples that could be compared.
+  if (!(minutes >= 2)) refuse(`--soak ${options.soak}: expected a number of minutes from 2 on`);
   const images = new Images(scope);
   const found = await soak(scope, ourselves(), images, minutes, (seconds, mebibytes, isWarm) => {
     const note = isWarm ? '' : ', warming up';
@@ -139,7 +179,8 @@ async function benchMemory(scope: Scope, minutes: number): Promise<number> {
   return sentences.length > 0 ? 1 : 0;
 }
 
-function print(rows: readonly Row[]): void {
+function print(): void {
+  if (rows.length === 0) return;
   if (options.json) process.stdout.write(`${JSON.stringify(rows, null, 2)}\n`);
   else process.stdout.write(options.markdown ? formatMarkdown(rows) : formatTable(rows));
 }
@@ -164,11 +205,16 @@ async function chosenWorkloads(scope: Scope): Promise<Workload[]> {
   const others = new Map<string, string>();
   for (const name of ['nbdkit', 'nbdcopy'].filter(hasTool)) others.set(name, await versionOf(name));
   const qsd = await newestQsd();
+  const isRoot = process.getuid?.() === 0;
+  if (!isRoot) say('left out, for want of root: cold files, O_DIRECT and loop devices');
+  const hasRings = kernelHasRings();
+  if (!hasRings) say('left out, for want of io_uring: qemu-storage-daemon with it');
   const setting = {
     images: new Images(scope),
     ours: ourselves(),
     qsd,
-    qsdWithRing: withRing(qsd),
+    qsds: hasRings ? [qsd, withRing(qsd)] : [qsd],
+    isRoot,
     others,
     seconds: options.short ? SHORT.seconds : count('seconds'),
   };
@@ -200,6 +246,7 @@ async function measureWorkload(workload: Workload, rounds: number): Promise<Row[
 
 async function measureSide(workload: Workload, side: Side, round: number): Promise<Measurement> {
   const scope = new Scope();
+  current = scope;
   try {
     if (workload.unit === 's') await warmMemory();
     const measured = await side.measure(scope);
@@ -208,6 +255,7 @@ async function measureSide(workload: Workload, side: Side, round: number): Promi
     say(`${label}: ${workload.name}: ${side.name}: ${figure}`);
     return measured;
   } finally {
+    current = undefined;
     await scope.close();
   }
 }

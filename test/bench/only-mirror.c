@@ -37,7 +37,7 @@ enum { OPT_EXPORT_NAME = 1, OPT_GO = 7, REP_ACK = 1, REP_INFO = 3, HAS_FLAGS_AND
 enum { CMD_WRITE = 1, CMD_DISC = 2, REPLY_BYTES = 16 };
 static const uint32_t REP_ERR_UNSUP = 0x80000001;
 
-enum { ROOM_BYTES = 4 << 20, OPTION_BYTES_MAX = 65536 };
+enum { SEND_BUFFER_BYTES = 16 << 20, ROOM_BYTES = 4 << 20, OPTION_BYTES_MAX = 65536 };
 static char from_client[ROOM_BYTES], from_target[REPLY_BYTES * 4096];
 static size_t client_bytes, target_bytes;
 
@@ -70,9 +70,16 @@ static int unix_socket(const char *path, struct sockaddr_un *address) {
   return fd;
 }
 
+/* As much as ours, for root. */
+static void widen(int fd) {
+  int bytes = SEND_BUFFER_BYTES;
+  setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof bytes);
+}
+
 static int connect_to(const char *path) {
   struct sockaddr_un address;
   int fd = unix_socket(path, &address);
+  widen(fd);
   must(connect(fd, (struct sockaddr *)&address, sizeof address) == 0, path);
   char greeting[GREETING_BYTES], export[OLD_EXPORT_BYTES];
   must(take(fd, greeting, sizeof greeting), "greeting");

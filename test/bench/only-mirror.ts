@@ -10,6 +10,8 @@ import * as handshake from '../../protocol/nbd/handshake.ts';
 import * as transmission from '../../protocol/nbd/transmission.ts';
 
 const [AF_UNIX, SOCK_STREAM, MSG_WAITALL, MSG_NOSIGNAL, POLLIN] = [1, 1, 0x100, 0x4000, 1];
+const [SOL_SOCKET, SO_SNDBUFFORCE] = [1, 32];
+const SEND_BUFFER_BYTES = 16 << 20;
 const ROOM_BYTES = 4 << 20;
 const OPTION_BYTES_MAX = 65536;
 
@@ -20,6 +22,9 @@ const calls = {
   listen: libc.func('int listen(int fd, int backlog)'),
   accept: libc.func('int accept(int fd, void *address, void *n)'),
   connect: libc.func('int connect(int fd, const void *address, unsigned int n)'),
+  setsockopt: libc.func(
+    'int setsockopt(int fd, int level, int name, const void *v, unsigned int n)',
+  ),
   close: libc.func('int close(int fd)'),
   poll: libc.func('int poll(void *fds, unsigned long n, int timeout)'),
   recv: libc.func('int64_t recv(int fd, void *data, size_t n, int flags)'),
@@ -68,6 +73,8 @@ function unixAddress(path: string): Buffer {
 function connectTo(path: string): number {
   const fd: number = calls.socket(AF_UNIX, SOCK_STREAM, 0);
   const address = unixAddress(path);
+  // As much as ours, for root.
+  calls.setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, new Int32Array([SEND_BUFFER_BYTES]), 4);
   must(calls.connect(fd, address, address.length) === 0, path);
   handshake.decodeGreeting(takeAll(fd, handshake.GREETING_BYTES, 'greeting'));
   const flags = wire.NBD_FLAG_C_FIXED_NEWSTYLE | wire.NBD_FLAG_C_NO_ZEROES;

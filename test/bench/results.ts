@@ -71,7 +71,7 @@ export function formatTable(rows: readonly Row[]): string {
 
 /** What `--check` refuses: slower than qemu-storage-daemon, or more memory than we promise. */
 export function shortcomings(rows: readonly Row[]): string[] {
-  return rows.flatMap((row) => [
+  const found = rows.flatMap((row) => [
     ...(row.peer.startsWith('qemu-storage-daemon') && row.ratio < 1
       ? [`${row.workload}: ${row.ratio.toFixed(2)} of ${row.peer}`]
       : []),
@@ -79,6 +79,8 @@ export function shortcomings(rows: readonly Row[]): string[] {
       ? [`${row.workload}: ${row.ourPeakMiB} MiB of memory`]
       : []),
   ]);
+  // There is a row for each peer.
+  return [...new Set(found)];
 }
 
 /** `ours/theirs`. */

@@ -37,7 +37,7 @@ export function uncached(setting: Setting, storage: Storage, load: Load): Worklo
     name: `${storage.name}, ${describeLoad(load)}`,
     unit: 'IOPS',
     ours: side(setting.ours),
-    peers: [side(setting.qsd), side(setting.qsdWithRing)],
+    peers: setting.qsds.map(side),
   };
 }
 

@@ -36,7 +36,10 @@ export interface Setting {
   ours: Contender;
   qsd: Contender;
   /** The same, with the kernel's io_uring instead of threads. */
-  qsdWithRing: Contender;
+  /** It, and it with other ways to wait for files. */
+  qsds: readonly Contender[];
+  /** Cold files, O_DIRECT and loop devices can be had. */
+  isRoot: boolean;
   /** Versions of the others, by program; absent when the program is. */
   others: ReadonlyMap<string, string>;
   /** How long each load runs. */

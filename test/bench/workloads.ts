@@ -107,7 +107,7 @@ export function allWorkloads(setting: Setting): Workload[] {
     ),
     firstSeconds(setting, SMALL_WRITES, 'write-blocking'),
     bytesSent(setting, SMALL_WRITES),
-    ...STORAGES.flatMap((storage) => [
+    ...(setting.isRoot ? STORAGES : []).flatMap((storage) => [
       ...[SMALL_READS, SMALL_WRITES].map((load) => uncached(setting, storage, load)),
       waitOfAnother(setting, storage, SMALL_READS),
       loopDelay(setting, storage, SMALL_READS),
@@ -185,7 +185,7 @@ function untilReady(setting: Setting, job: Job): Workload {
       return { value, cpu, peakMemory: server.peakMemory() };
     },
   });
-  const peers = [setting.qsd, setting.qsdWithRing].map(side);
+  const peers = setting.qsds.map(side);
   return { name, unit: 's', ours: side(setting.ours), peers };
 }
 

@@ -8,7 +8,8 @@ it.each([true, false])('a file that shrank is an error, with the FFI: %s', async
   fs.truncateSync(disk.filename, 5000);
   const reading = async () => node.read(4096, Buffer.alloc(4096));
   await expect(reading()).rejects.toThrow(
-    'Cannot read 4096 bytes at 4096 on node "disk0": the file has shrunk: it has at most 5000 bytes',
+    'Cannot read 4096 bytes at 4096 on node "disk0": ' +
+      'the file has shrunk: it has at most 5000 bytes',
   );
   await expect(reading()).rejects.toMatchObject({ code: 'EIO' });
   await node.close();
