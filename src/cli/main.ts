@@ -149,7 +149,8 @@ asking(program.command('status'))
   .addOption(
     new Option(
       '--is <state>',
-      'exit with 0 if there are jobs and all are so, with 1 if one has failed, else with 2',
+      'exit with 0 if there are jobs and all are so (synced: as only write-blocking ones get), ' +
+        'with 1 if one has failed, else with 2',
     ).choices(['ready', 'synced']),
   )
   .action(async (options) => (await import('./status.ts')).status(options));

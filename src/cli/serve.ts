@@ -187,7 +187,7 @@ async function startMirror(daemon: Daemon, index: number, options: ServeOptions)
     });
   }
   await daemon.dispatcher.call('blockdev-mirror', {
-    'job-id': `mirror${index}`,
+    'job-id': jobOf(index),
     device: 'source',
     target: `target${index}`,
     'filter-node-name': `mirror-top${index}`,
@@ -201,30 +201,38 @@ async function startMirror(daemon: Daemon, index: number, options: ServeOptions)
 }
 
 /**
- * What failed stays until an operator has seen it: `status` shows it, and why. Of one that was
+ * What failed stays until an operator has seen it: `status` shows it, and why. Of a mirror that was
  * completed he hears what the same command line would do the next time.
  */
 function dismissWhatWentWell(daemon: Daemon, targets: readonly string[]): void {
   daemon.dispatcher.onEvent(({ event, data }) => {
     const { device, error } = data as { device?: string; error?: string };
     const isOver = event === 'BLOCK_JOB_COMPLETED' || event === 'BLOCK_JOB_CANCELLED';
-    if (!isOver || error !== undefined || device === undefined) return;
+    const index = targets.findIndex((_, number) => device === jobOf(number));
+    if (!isOver || error !== undefined || index === -1) return;
     // Behind the event it is concluded; an operator may have been faster.
     systemClock.defer(() => {
-      daemon.dispatcher.call('job-dismiss', { id: device }).catch(() => {});
-      void tellNewDisk(daemon, device, targets);
+      daemon.dispatcher.call('job-dismiss', { id: jobOf(index) }).catch(() => {});
+      void tellNewDisk(daemon, index, targets);
     });
   });
 }
 
-async function tellNewDisk(daemon: Daemon, job: string, targets: readonly string[]): Promise<void> {
-  const index = targets.findIndex((_, number) => job === `mirror${number}`);
+async function tellNewDisk(
+  daemon: Daemon,
+  index: number,
+  targets: readonly string[],
+): Promise<void> {
   const exports = await daemon.dispatcher.call('query-block-exports').catch(() => []);
   if (!exports.some((item) => item['node-name'] === `target${index}`)) return;
   process.stderr.write(
     `nbd-mirror: clients are on ${targets[index]} now: to serve this disk again, give that as ` +
       '--source\n',
   );
+}
+
+function jobOf(target: number): string {
+  return `mirror${target}`;
 }
 
 async function listen(daemon: Daemon, options: ListenOptions): Promise<void> {
