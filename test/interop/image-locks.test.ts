@@ -5,13 +5,26 @@ import { MiB } from '../../src/util/limits.ts';
 import { lackForLoopDevice, openFileNode } from '../conformance/make-file-node.ts';
 import { makeSparseFile } from '../support/file-rig.ts';
 import { libc } from '../support/libc.ts';
-import { currentScope, describePeers, startQemuNbd, tempDir } from '../support/peers.ts';
+import {
+  currentScope,
+  describePeers,
+  type NbdPeer,
+  startQemuNbd,
+  tempDir,
+} from '../support/peers.ts';
 import { mustRun, run } from '../support/process.ts';
 
 async function makeFile(): Promise<string> {
   const file = join(await tempDir(), 'disk.raw');
   await makeSparseFile(file, MiB);
   return file;
+}
+
+/** It listens before it opens its file. */
+async function serveByQemu(file: string, readOnly = false): Promise<NbdPeer> {
+  const peer = await startQemuNbd({ file, readOnly });
+  await mustRun('qemu-img', ['info', '-f', 'raw', peer.uri]);
+  return peer;
 }
 
 /** A file that QEMU and we have open at the same time. */
@@ -26,7 +39,7 @@ describePeers('QEMU with our files', ['qemu-nbd', 'qemu-io', 'qemu-img'], () => 
     expect((await write(file)).stderr).toContain('Failed to get "write" lock');
     await read(file);
     node.setReadOnly(true);
-    const { process } = await startQemuNbd({ file });
+    const { process } = await serveByQemu(file);
     expect(() => node.setReadOnly(false)).toThrow('Failed to get "write" lock');
     await process.stop();
     // Still a reader, though it was refused.
@@ -39,7 +52,7 @@ describePeers('QEMU with our files', ['qemu-nbd', 'qemu-io', 'qemu-img'], () => 
 
   it('is not written behind the back of, and may be read', async () => {
     const file = await makeFile();
-    const { process } = await startQemuNbd({ file });
+    const { process } = await serveByQemu(file);
     await expect(openFileNode(file, false)).rejects.toThrow('Failed to get "write" lock');
     const reader = await openFileNode(file, true);
     expect(() => reader.setReadOnly(false)).toThrow('Failed to get "write" lock');
@@ -67,7 +80,7 @@ describePeers('QEMU with our files', ['qemu-nbd', 'qemu-io', 'qemu-img'], () => 
 
   it('is in nobody’s way where it only reads', async () => {
     const file = await makeFile();
-    await startQemuNbd({ file, readOnly: true });
+    await serveByQemu(file, true);
     await (await openFileNode(file, false)).close();
   });
 });
