@@ -82,7 +82,7 @@ export function parseNbdUri(text: string): NbdUri {
     case 'unix':
       if (place !== '') fail('a Unix socket is given as ?socket=PATH, and there is no host');
       if (!socket) return fail('?socket=PATH is missing');
-      if (socket.includes('\0')) return fail('the path of a socket cannot contain NUL');
+      if (socket.includes('\0')) return fail('there are no paths with NUL, nor abstract sockets');
       return { address: { type: 'unix', path: socket }, ...rest };
     case 'vsock':
       return fail('vsock sockets are not supported, use TCP or a Unix socket');
@@ -109,7 +109,7 @@ function parseLegacy(text: string, fail: Fail): NbdUri {
   const unix = LEGACY_UNIX.exec(text);
   if (unix !== null) {
     if (unix[1] === '') fail('the path of the socket is missing');
-    if (unix[1]!.includes('\0')) fail('the path of a socket cannot contain NUL');
+    if (unix[1]!.includes('\0')) fail('there are no paths with NUL, nor abstract sockets');
     return legacy({ type: 'unix', path: unix[1]! }, unix[2], fail);
   }
   const inet = LEGACY_INET.exec(text);

@@ -205,15 +205,19 @@ async function startMirror(daemon: Daemon, index: number, options: ServeOptions)
  * completed he hears what the same command line would do the next time.
  */
 function dismissWhatWentWell(daemon: Daemon, targets: readonly string[]): void {
+  const ours = new Set(targets.keys());
   daemon.dispatcher.onEvent(({ event, data }) => {
-    const { device, error } = data as { device?: string; error?: string };
+    const { id, status, device, error } = data as Record<string, string | undefined>;
+    const index = [...ours].find((number) => [id, device].includes(jobOf(number)));
+    if (index === undefined) return;
+    // Another of this name is the operator's.
+    if (event === 'JOB_STATUS_CHANGE' && status === 'null') ours.delete(index);
     const isOver = event === 'BLOCK_JOB_COMPLETED' || event === 'BLOCK_JOB_CANCELLED';
-    const index = targets.findIndex((_, number) => device === jobOf(number));
-    if (!isOver || error !== undefined || index === -1) return;
+    if (!isOver || error !== undefined) return;
     // Behind the event it is concluded; an operator may have been faster.
     systemClock.defer(() => {
       daemon.dispatcher.call('job-dismiss', { id: jobOf(index) }).catch(() => {});
-      void tellNewDisk(daemon, index, targets);
+      tellNewDisk(daemon, index, targets).catch(() => {});
     });
   });
 }
@@ -223,8 +227,12 @@ async function tellNewDisk(
   index: number,
   targets: readonly string[],
 ): Promise<void> {
-  const exports = await daemon.dispatcher.call('query-block-exports').catch(() => []);
-  if (!exports.some((item) => item['node-name'] === `target${index}`)) return;
+  const exports = await daemon.dispatcher.call('query-block-exports');
+  const nodes = await daemon.dispatcher.call('query-named-block-nodes');
+  const fileOf = (name: string) => nodes.find((node) => node['node-name'] === name)?.file;
+  // Maybe through the filter of another mirror.
+  const isShown = exports.some((item) => fileOf(item['node-name']) === fileOf(`target${index}`));
+  if (!isShown) return;
   process.stderr.write(
     `nbd-mirror: clients are on ${targets[index]} now: to serve this disk again, give that as ` +
       '--source\n',

@@ -35,6 +35,7 @@ const ATTEMPT_MS_MIN = 10;
 export function dial(address: SocketAddress, options: DialOptions): Promise<Connection> {
   const name = formatAddress(address);
   const incoming = new Incoming();
+  // Node fills the name of an abstract socket up with NULs, as nobody else does.
   if (address.type === 'unix' && address.path.includes('\0')) {
     return Promise.reject(new DialError('EINVAL', `Cannot connect to ${name}: it contains NUL`));
   }
@@ -45,7 +46,10 @@ export function dial(address: SocketAddress, options: DialOptions): Promise<Conn
       : {
           host: address.host,
           port: address.port,
-          autoSelectFamilyAttemptTimeout: Math.max(ATTEMPT_MS_MIN, options.timeoutMs / 4),
+          autoSelectFamilyAttemptTimeout: Math.max(
+            ATTEMPT_MS_MIN,
+            Math.ceil(options.timeoutMs / 4),
+          ),
         };
   return new Promise((resolve, reject) => {
     const socket = connect({ ...where, allowHalfOpen: true, onread: incoming.onread });

@@ -108,13 +108,19 @@ describe('serve with a target', () => {
     await startNbdMirror(receive, { readyLine: /socket=/ });
     const uri = `nbd+unix:///?socket=${path('copy.sock')}`;
     const monitor = ['--qmp', `unix:${path('qmp.sock')}`];
-    const serve = ['serve', '-s', path('disk.raw'), '-t', uri, '-k', path('disk.sock')];
+    await makeImage(path('second.raw'), MiB);
+    const targets = ['-t', uri, path('second.raw')];
+    const serve = ['serve', '-s', path('disk.raw'), ...targets, '-k', path('disk.sock')];
     const server = await startNbdMirror([...serve, ...monitor], { readyLine: /disk\.sock/ });
     const isReady = async () => (await runNbdMirror(['status', ...monitor, '--is', 'ready'])).code;
     await expect.poll(isReady, { timeout: 20_000 }).toBe(0);
+    const told = (disk: string) =>
+      `clients are on ${disk} now: to serve this disk again, give that`;
+    // The other one stays on top.
+    await runNbdMirror(['qmp', ...monitor, 'job-complete', 'id=mirror1']);
+    await expect.poll(() => server.stderr).toContain(told(path('second.raw')));
     await runNbdMirror(['qmp', ...monitor, 'job-complete', 'id=mirror0']);
-    const told = `nbd-mirror: clients are on ${uri} now: to serve this disk again, give that as`;
-    await expect.poll(() => server.stderr).toContain(told);
+    await expect.poll(() => server.stderr).toContain(told(uri));
     const status = async () => (await runNbdMirror(['status', ...monitor])).stdout;
     await expect.poll(status).toMatch(/^export export0: node target0 \(nbd\+unix:.*\n$/);
   });

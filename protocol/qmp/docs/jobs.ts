@@ -249,7 +249,8 @@ export const JOB_DOCS = {
         'x-target': 'Name of the node that it copies to.',
         'x-copy-mode': 'When client writes reach the target.',
         'x-dirty-bytes':
-          'What is not on the target, as far as is known: dirty granules, and what is on its way.',
+          'What is not on the target, as far as is known: dirty granules, and copies of them ' +
+          'that are on their way.',
         'x-copied-bytes': 'Bytes that were copied in the background.',
         'x-copy-rate': 'Bytes per second of late.',
         'x-warnings':

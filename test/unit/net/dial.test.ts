@@ -7,6 +7,7 @@ import { systemClock } from '../../../src/util/clock.ts';
 import { MiB } from '../../../src/util/limits.ts';
 import { silentLog } from '../../../src/util/log.ts';
 import { currentScope, tempDir } from '../../support/peers.ts';
+import { freePort } from '../../support/process.ts';
 
 /** How much of 64 MiB the system takes at once from a client whose peer never reads. */
 async function bytesTaken(onUnixSocket?: (fd: number) => void): Promise<number> {
@@ -28,6 +29,17 @@ async function bytesTaken(onUnixSocket?: (fd: number) => void): Promise<number> 
   }
   return taken;
 }
+
+describe('dialling', () => {
+  it.each([1, 999.5, 4999.37])('takes any time: %d ms', async (timeoutMs) => {
+    const port = await freePort();
+    const dialled = dial(
+      { type: 'inet', host: '127.0.0.1', port },
+      { clock: systemClock, timeoutMs },
+    );
+    await expect(dialled).rejects.toThrow(/connection refused|no answer within/);
+  });
+});
 
 describe('dialling a Unix socket', () => {
   it('hands out its descriptor, by which the send buffer is widened', async () => {
