@@ -13,18 +13,7 @@ export interface AnsweredRequest {
   readonly flags: number;
 }
 
-/** Names of errno that have a value. */
-export type WireErrno =
-  | 'EPERM'
-  | 'EIO'
-  | 'ENOMEM'
-  | 'EINVAL'
-  | 'ENOSPC'
-  | 'EOVERFLOW'
-  | 'ENOTSUP'
-  | 'ESHUTDOWN';
-
-const VALUE_OF_ERRNO: Readonly<Record<WireErrno, number>> = {
+const VALUE_OF_ERRNO = {
   EPERM: wire.NBD_EPERM,
   EIO: wire.NBD_EIO,
   ENOMEM: wire.NBD_ENOMEM,
@@ -35,6 +24,9 @@ const VALUE_OF_ERRNO: Readonly<Record<WireErrno, number>> = {
   ESHUTDOWN: wire.NBD_ESHUTDOWN,
 };
 
+/** Names of errno that have a value. */
+export type WireErrno = keyof typeof VALUE_OF_ERRNO;
+
 /** The error value that answers `request` for a failure with this errno; EIO if it has none. */
 export function errorOfErrno(errno: string, request: AnsweredRequest): number {
   const value = (VALUE_OF_ERRNO as Record<string, number>)[errno] ?? wire.NBD_EIO;
@@ -43,7 +35,7 @@ export function errorOfErrno(errno: string, request: AnsweredRequest): number {
   return value;
 }
 
-const ERRNO_OF_VALUE = new Map(
+const ERRNO_OF_VALUE = new Map<number, WireErrno>(
   Object.entries(VALUE_OF_ERRNO).map(([errno, value]) => [value, errno as WireErrno]),
 );
 

@@ -89,6 +89,8 @@ export class MirrorWatch {
 }
 
 function statusOf(job: BlockJob): string {
+  // It stays until somebody has seen it.
+  if (job.error !== undefined) return 'failed';
   return job['actively-synced'] ? 'actively synced' : job.status;
 }
 

@@ -20,3 +20,7 @@ it('is news: another state, more that is copied, but not what READY ones copy', 
   const isNews = told.map((text, index) => text !== told[index - 1]);
   expect(isNews).toEqual([true, true, true, false, true, false, true]);
 });
+
+it('is called failed, what is concluded with an error', () => {
+  expect(newsOf(job('concluded', 2, { error: 'Input/output error' }) as BlockJob)).toBe('failed 2');
+});
