@@ -92,6 +92,28 @@ export const DIFFERENCES = {
       'in `query-block-exports` and `query-block-jobs`.',
     shownBy: [INTROSPECTION, 'has every command of qemu-storage-daemon but those with a reason'],
   },
+  'absent-options': {
+    what: 'options of files, sockets and exports',
+    qemu:
+      '`locking`, `force-share`, `drop-cache`, `pr-manager`, `aio-max-batch`, `active`; `ipv4`, ' +
+      '`ipv6`, `numeric`, `keep-alive`, `mptcp`, `abstract`, `tight`, sockets of type `fd` and ' +
+      '`vsock`; `tls-authz`, `allow-inactive`; exports for FUSE, vhost-user and VDUSE',
+    ours: 'are refused as not expected',
+    why:
+      'Files are always locked, idle connections are always looked after. An option that was ' +
+      'passed over would promise what nobody keeps.',
+    shownBy: [INTROSPECTION, 'takes every argument of a command that both have'],
+  },
+  'writers-below': {
+    what: 'a mirror of a node where somebody writes to what that stands on',
+    qemu: 'runs, and misses what is written there',
+    ours: 'is refused, and so is such a writer while one runs',
+    why: 'Those writes do not pass the mirror, and the copy would silently differ.',
+    shownBy: [
+      'test/unit/monitor/mirror-chains.test.ts',
+      'is refused where somebody writes below its source',
+    ],
+  },
   'job-that-never-was': {
     what: 'a mirror that is refused because its target cannot be written to',
     qemu: 'tells of a job (`created`, `null`), then refuses',

@@ -60,8 +60,8 @@ export class BlockGraph {
   readonly #nodes = new Map<string, BlockNode>();
   readonly #uses = new Set<Use>();
   readonly #blockers = new Set<Blocker>();
-  /** Nodes that were put on others with `insertFilter`. */
-  readonly #filters = new Set<BlockNode>();
+  /** Nodes that were put on others with `insertFilter`, and why nobody may write past them. */
+  readonly #filters = new Map<BlockNode, string>();
   #nextName = 0;
 
   /** Nodes in the order in which they were added. */
@@ -117,8 +117,12 @@ export class BlockGraph {
     return new Use(this.#uses, node, { kind: 'node', name: filterName }, true);
   }
 
+  #filterOn(node: BlockNode): BlockNode | undefined {
+    return [...this.#filters.keys()].find(({ child }) => child === node);
+  }
+
   #topOf(node: BlockNode): BlockNode {
-    const filter = [...this.#filters].find(({ child }) => child === node);
+    const filter = this.#filterOn(node);
     return filter === undefined ? node : this.#topOf(filter);
   }
 
@@ -140,17 +144,28 @@ export class BlockGraph {
     return this.usersOf(node).flatMap((use) => this.parentBy(use) ?? []);
   }
 
-  /** Puts `filter`, which uses its child by `own`, between that and everybody else who uses it. */
-  insertFilter(filter: BlockNode, own: NodeUse): void {
+  /**
+   * Puts `filter`, which uses its child by `own`, between that and everybody else who uses it. It
+   * is to see all that is written: `reason` keeps those away who would write below it.
+   */
+  insertFilter(filter: BlockNode, own: NodeUse, reason: string): void {
     assert(filter.child === own.node, 'the filter sits on the node');
     this.add(filter);
-    this.#filters.add(filter);
+    this.#filters.set(filter, reason);
     this.replace(own.node, filter, own);
   }
 
   /** Points every use of `from` at `to`, except one. */
   replace(from: BlockNode, to: BlockNode, except?: NodeUse): void {
     for (const use of this.#uses) if (use.node === from && use !== except) use.node = to;
+  }
+
+  /** A filter has come to sit on the node: who has used that beside it uses it through the filter. */
+  useThroughFilter(node: BlockNode): void {
+    const filter = this.#filterOn(node);
+    if (filter === undefined) return;
+    const own = this.usersOf(node).find((use) => this.parentBy(use) === filter);
+    this.replace(node, filter, own);
   }
 
   /** Refuses new users, other jobs and removal for a node until the returned function is called. */
@@ -180,6 +195,17 @@ export class BlockGraph {
         : blocker.node === node && blocker.keepsOut === 'everybody';
       if (meets) throw busy(blocker);
     }
+    if (writable) this.#assertSeen(node);
+  }
+
+  /** Who writes to the node passes every filter above what they share. */
+  #assertSeen(node: BlockNode): void {
+    const way = chainOf(this.#topOf(node));
+    for (const [{ child: source }, reason] of this.#filters) {
+      if (source === undefined || way.includes(source)) continue;
+      const shared = chainOf(source).find((one) => way.includes(one));
+      if (shared !== undefined) throw busy({ node: shared, reason });
+    }
   }
 }
 
@@ -188,6 +214,6 @@ export function chainOf(node: BlockNode): readonly BlockNode[] {
   return node.child === undefined ? [node] : [node, ...chainOf(node.child)];
 }
 
-function busy({ node, reason }: Blocker): RefusedError {
+function busy({ node, reason }: Pick<Blocker, 'node' | 'reason'>): RefusedError {
   return new RefusedError(`Node '${node.name}' is busy: ${reason}`);
 }

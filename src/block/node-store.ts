@@ -1,4 +1,5 @@
 import { setMaxListeners } from 'node:events';
+import { assertNotBusy } from '../bitmap/usable.ts';
 import { RefusedError } from '../util/errors.ts';
 import type { BlockGraph, NodeUse } from './graph.ts';
 import type { BlockNode } from './node.ts';
@@ -60,7 +61,8 @@ export class NodeStore {
   async letGo(node: BlockNode): Promise<void> {
     const entry = this.#entries.get(node);
     if (entry === undefined) return;
-    if (this.#graph.usersOf(node).length === 0) await this.#close(node);
+    const isUsed = this.#graph.usersOf(node).length > 0 || node.bitmaps.some(({ busy }) => busy);
+    if (!isUsed) await this.#close(node);
     else this.#entries.set(node, { ...entry, owned: true });
   }
 
@@ -141,7 +143,9 @@ export class NodeStore {
       throw new RefusedError(`Node ${name} is not owned by the monitor`);
     }
     if (users.length > 0) throw new RefusedError(`Block device ${name} is in use`);
-    await this.#close(node);
+    // A mirror or an export may have moved on to another node with its clients.
+    for (const bitmap of node.bitmaps) assertNotBusy(bitmap);
+    await this.#closeOrTell(node);
   }
 
   /**
@@ -197,7 +201,7 @@ export class NodeStore {
       this.#entries.set(node, { options, children, owned });
       return node;
     } catch (error) {
-      for (const child of children) await this.#close(child);
+      for (const child of children) await this.#closeOrTell(child);
       throw error;
     } finally {
       this.#opening.delete(name);
@@ -231,6 +235,16 @@ export class NodeStore {
     }
     this.#opening.add(name);
     return name;
+  }
+
+  /** That what is left of it could not be flushed keeps no node: it is gone (as in QEMU). */
+  async #closeOrTell(node: BlockNode): Promise<void> {
+    await this.#close(node).catch((error: Error) => {
+      this.#host.log.error(
+        { node: node.name, reason: error.message },
+        'a closed node could not be flushed',
+      );
+    });
   }
 
   async #close(node: BlockNode): Promise<void> {

@@ -1,6 +1,6 @@
 import { RefusedError } from '../util/errors.ts';
 import { FileNode } from './file-node.ts';
-import type { BlockGraph } from './graph.ts';
+import type { BlockGraph, NodeUse } from './graph.ts';
 import type { BlockNode } from './node.ts';
 import { checkDetectZeroes, type NodeHost, type NodeOptions, throttleGroup } from './open-node.ts';
 import { ThrottleNode } from './throttle-node.ts';
@@ -49,7 +49,11 @@ export function applyOptions(
   checkDetectZeroes(after);
   const { readOnly } = node;
   setReadOnly(node, after);
-  const back = () => node.setReadOnly(readOnly);
+  // A node on top is read-only also because of what it stands on: what it is itself its options say.
+  const back = () => {
+    if (node.child === undefined) node.setReadOnly(readOnly);
+    else setReadOnly(node, before);
+  };
   if (node instanceof FileNode) {
     node.setBehaviour(behaviourOf(after));
     return () => {
@@ -93,12 +97,14 @@ export function checkWriters(graph: BlockGraph, node: BlockNode): void {
   throw new RefusedError(`Read-only block node '${node.name}' cannot support read-write users`);
 }
 
-/** A node on top writes when somebody writes to that. */
 export function isWritten(graph: BlockGraph, node: BlockNode): boolean {
-  return graph.usersOf(node).some((use) => {
-    const parent = graph.parentBy(use);
-    return parent === undefined ? use.writable : isWritten(graph, parent);
-  });
+  return graph.usersOf(node).some((use) => writes(graph, use));
+}
+
+/** A node on top writes when somebody writes to that. */
+export function writes(graph: BlockGraph, use: NodeUse): boolean {
+  const parent = graph.parentBy(use);
+  return parent === undefined ? use.writable : isWritten(graph, parent);
 }
 
 /** `cache.direct` for what is nested; what the child's options are is the child's matter. */

@@ -1,6 +1,6 @@
 import type { DirtyBitmap } from '../bitmap/dirty-bitmap.ts';
 import type { BlockGraph, NodeUse } from '../block/graph.ts';
-import { type CopyMode, type MirrorListener, MirrorTop } from '../block/mirror-top.ts';
+import type { CopyMode, MirrorListener, MirrorTop } from '../block/mirror-top.ts';
 import type { BlockNode, DiskRange } from '../block/node.ts';
 import { assert } from '../util/assert.ts';
 import { BlockError, RefusedError } from '../util/errors.ts';
@@ -10,6 +10,7 @@ import { Copier, type CopierListener } from './copier.ts';
 import { actionFor, BackOff, CONSEQUENCE, type OnError } from './error-policy.ts';
 import { Job, type JobHost, type JobOptions } from './job.ts';
 import { lastFlush } from './last-flush.ts';
+import { assertMayPivot } from './may-pivot.ts';
 import { markInitial, type SyncMode } from './mirror-scan.ts';
 import { Throughput } from './throughput.ts';
 
@@ -99,6 +100,12 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
       this.#activelySynced = false;
       parts.top.targetWasLost();
     });
+    const [size, targetSize] = [parts.source.size, parts.target.node.size];
+    if (size !== targetSize) {
+      // The job fails when it begins, as QEMU's does; until then nothing may go to such a target.
+      this.error = 'Source and target image have different sizes';
+      this.#fatal = new BlockError('EINVAL', `${this.error} (${size}, ${targetSize})`);
+    }
     this.#updateMode();
   }
 
@@ -187,11 +194,8 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
   }
 
   async #begin(): Promise<void> {
-    const { source, target, top, bitmap } = this.#parts;
-    if (source.size !== target.node.size) {
-      this.error = 'Source and target image have different sizes';
-      throw new BlockError('EINVAL', `${this.error} (${source.size}, ${target.node.size})`);
-    }
+    const { target, top, bitmap } = this.#parts;
+    if (this.#fatal !== undefined) throw this.#fatal;
     await this.#takeOver();
     await this.pausePoint();
     if (this.#settings.sync !== 'none' && bitmap.name === undefined) {
@@ -353,14 +357,8 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
   }
 
   protected onComplete(): void {
-    const { child } = this.#parts.top;
-    if (child instanceof MirrorTop) {
-      throw new RefusedError(
-        `Job '${this.id}' cannot be completed yet: the mirror with filter '${child.name}' sits ` +
-          'below it and would see no more writes; end that one first',
-      );
-    }
-    if (this.#shouldEnd && !this.#pivots) {
+    assertMayPivot(this.id, this.#parts.top, this.#parts.graph);
+    if (this.forceCancelled || (this.#shouldEnd && !this.#pivots)) {
       throw new RefusedError(`The active block job '${this.id}' cannot be completed`);
     }
     this.#pivots = true;
@@ -400,6 +398,8 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
     if (!bitmap.isClean) throw new BlockError('EIO', 'The target lost what it had not flushed');
     this.#dissolve(this.#pivots ? target.node : this.#parts.top.child);
     if (this.#pivots) {
+      // Another mirror's filter may have come along; what stands on the target is beside it.
+      this.#parts.graph.useThroughFilter(target.node);
       this.log.info({ from: source.name, to: target.node.name }, 'clients moved to the target');
     }
   }

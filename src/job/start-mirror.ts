@@ -9,7 +9,7 @@ import {
 import { type BlockGraph, chainOf } from '../block/graph.ts';
 import { type CopyMode, MirrorTop } from '../block/mirror-top.ts';
 import type { BlockNode } from '../block/node.ts';
-import { isWritten } from '../block/reopen-node.ts';
+import { isWritten, writes } from '../block/reopen-node.ts';
 import { RefusedError } from '../util/errors.ts';
 import {
   COPY_IN_FLIGHT_BYTES_MAX,
@@ -76,7 +76,9 @@ export function startMirror(
     throw new RefusedError(`Sync mode '${sync}' not supported`);
   }
   if (bufSize < 0) throw new RefusedError("Invalid parameter 'buf-size'");
-  if (source === target) throw new RefusedError("Can't mirror node into itself");
+  if (chainOf(source).some((node) => chainOf(target).includes(node))) {
+    throw new RefusedError("Can't mirror node into itself");
+  }
   const implicit = options.filterNodeName === undefined;
   const filterName = options.filterNodeName ?? graph.generateName();
   if (!implicit) graph.assertNameFree(filterName);
@@ -85,7 +87,9 @@ export function startMirror(
     throw new RefusedError("Parameter 'speed' expects a non-negative value");
   }
   if (target.readOnly) throw new RefusedError('Block node is read-only');
+  checkNoMirror(target);
   checkNoOtherWriter(graph, target);
+  checkAllPass(graph, source);
   checkStays(graph, source);
 
   if (callersBitmap === undefined && !fitsGranules(source.size, granularity)) {
@@ -120,7 +124,7 @@ export function startMirror(
     unmap: options.unmap ?? true,
     listener: job,
   });
-  graph.insertFilter(top, sourceUse);
+  graph.insertFilter(top, sourceUse, BUSY_REASON);
   const unblock = graph.block(target, BUSY_REASON, 'writers');
   const log = registry.log.child({ job: options.id });
   const pitfalls = new BitmapPitfalls({ bitmap, clusterBytes, target, log });
@@ -178,6 +182,34 @@ function checkNoOtherWriter(graph: BlockGraph, target: BlockNode): void {
       throw new RefusedError(
         `Permission conflict on node '${node.name}': it is written to by ${kind} ${name}, ` +
           'and a mirror must be the only one who writes to its target',
+      );
+    }
+    above = node;
+  }
+}
+
+/** What is written to a mirror's filter goes to its target as well, which may lead back to here. */
+function checkNoMirror(target: BlockNode): void {
+  const filter = chainOf(target).find((node) => node instanceof MirrorTop);
+  if (filter === undefined) return;
+  throw new RefusedError(`Node '${filter.name}' is busy: ${BUSY_REASON}`);
+}
+
+/**
+ * What somebody writes to a node below the source the mirror would never see. Who comes later is
+ * kept away by the graph.
+ */
+function checkAllPass(graph: BlockGraph, source: BlockNode): void {
+  let above = source;
+  for (const node of chainOf(source).slice(1)) {
+    const writer = graph
+      .usersOf(node)
+      .find((use) => graph.parentBy(use) !== above && writes(graph, use));
+    if (writer !== undefined) {
+      const { kind, name } = writer.user;
+      throw new RefusedError(
+        `Permission conflict on node '${node.name}': it is written to by ${kind} ${name}, ` +
+          `and a mirror of node '${source.name}' would not see that`,
       );
     }
     above = node;

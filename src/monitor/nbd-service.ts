@@ -41,6 +41,7 @@ export interface NewExport {
 
 interface Held {
   readonly exported: NbdExport;
+  readonly server: NbdServer;
   readonly bitmaps: readonly DirtyBitmap[];
 }
 
@@ -166,7 +167,7 @@ export class NbdService {
         allocationDepth,
         ...(description !== undefined && { description }),
       });
-      this.#held.set(id, { exported, bitmaps });
+      this.#held.set(id, { exported, bitmaps, server });
     } catch (error) {
       for (const bitmap of bitmaps) bitmap.busy = false;
       use.release();
@@ -175,8 +176,10 @@ export class NbdService {
   }
 
   removeExport(id: string, mode: 'safe' | 'hard'): void {
-    if (this.#server === undefined) throw new RefusedError(`Export '${id}' is not found`);
-    this.#server.removeExport(id, mode);
+    // Its server may be stopping, and not be the one that listens.
+    const held = this.#held.get(id);
+    if (held === undefined) throw new RefusedError(`Export '${id}' is not found`);
+    held.server.removeExport(id, mode);
   }
 
   #runningServer(): NbdServer {

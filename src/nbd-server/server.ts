@@ -126,15 +126,15 @@ export class NbdServer {
   }
 
   /**
-   * Stops in order: no new clients; requests in flight are answered; then connections are closed
-   * and exports go. Resolves when all is gone.
+   * Stops in order: no new clients; requests in flight are answered; then connections are closed,
+   * and each export goes with its last one. Resolves when all is gone.
    */
   async stop(): Promise<void> {
     this.#stopping = true;
     for (const listener of this.#listeners) listener.close();
     for (const client of this.#clients) client.stop();
+    for (const one of this.exports()) this.#retire(one);
     await Promise.all([...this.#clients].map(({ gone }) => gone));
-    for (const one of this.exports()) if (!one.shuttingDown) this.#retire(one);
   }
 
   /** From now on nobody new gets the export; it closes behind its last client. */

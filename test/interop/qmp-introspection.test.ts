@@ -30,6 +30,13 @@ const ABSENT = [
   ...['qom-get', 'qom-list', 'qom-list-properties', 'qom-list-types', 'qom-set'],
 ];
 
+/** Arguments of what both have that only QEMU 10.0 takes: the row `absent-options`. */
+const ABSENT_OPTIONS = [
+  ...['active', 'force-share', 'pr-manager', 'locking', 'aio-max-batch', 'drop-cache'],
+  ...['x-check-cache-dropped', 'numeric', 'ipv4', 'ipv6', 'keep-alive', 'mptcp', 'abstract'],
+  ...['tight', 'tls-authz', 'allow-inactive'],
+];
+
 it('follows the names that libvirt looks for', () => {
   const names = namesIn(schemaInfo());
   for (const name of [
@@ -61,6 +68,25 @@ describeRecentQsd('the language beside that of a recent QEMU', (command) => {
     const theirs = (await ask('query-commands')) as { readonly name: string }[];
     const missing = theirs.map(({ name }) => name).filter((name) => !(name in COMMANDS));
     expect(missing.toSorted()).toEqual(ABSENT.toSorted());
+  });
+
+  it('takes every argument of a command that both have, but those with a reason', async () => {
+    const ours = namesIn(schemaInfo());
+    const theirs = namesIn((await ask('query-qmp-schema')) as Info[]);
+    // Of kinds that we have not (drivers, exports, actions) nothing is expected.
+    const isKnownKind = (name: string) =>
+      [...name.matchAll(/\(/g)].every(({ index }) => {
+        const kind = name.slice(0, name.indexOf(')', index) + 1);
+        return [...ours].some((one) => one.startsWith(kind));
+      });
+    const arguments_ = /^([\w-]+)\/arg-type.*\/([\w-]+)\??$/;
+    const missing = new Set<string>();
+    for (const name of theirs) {
+      const [, command, argument] = arguments_.exec(name) ?? [];
+      if (command === undefined || !(command in COMMANDS) || ours.has(name)) continue;
+      if (isKnownKind(name)) missing.add(argument!);
+    }
+    expect([...missing].toSorted()).toEqual(ABSENT_OPTIONS.toSorted());
   });
 
   it('names nothing that QEMU does not name, but for the differences', async () => {

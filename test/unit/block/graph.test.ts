@@ -54,7 +54,7 @@ describe('block graph', () => {
     expect(graph.use(disk, { kind: 'export', name: 'a' }, WRITABLE).node).toBe(disk);
     const own = graph.useForFilter(disk, 'filter');
     const filter = new RawNode('filter', own);
-    graph.insertFilter(filter, own);
+    graph.insertFilter(filter, own, 'mirror');
     expect(graph.use(disk, { kind: 'export', name: 'b' }, WRITABLE).node).toBe(filter);
   });
 
@@ -65,7 +65,7 @@ describe('block graph', () => {
     ];
     const below = graph.use(disk, { kind: 'node', name: 'filter' }, WRITABLE);
     const filter = new RawNode('filter', below);
-    graph.insertFilter(filter, below);
+    graph.insertFilter(filter, below, 'mirror');
     expect(uses.map((use) => use.node)).toEqual([filter, filter]);
     expect(below.node).toBe(disk);
 

@@ -1,9 +1,11 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
+import { DirtyBitmap } from '../../../src/bitmap/dirty-bitmap.ts';
 import { BlockGraph } from '../../../src/block/graph.ts';
 import { MemoryNode } from '../../../src/block/memory-node.ts';
 import { NodeStore } from '../../../src/block/node-store.ts';
 import { loadSyscalls } from '../../../src/sys/syscalls.ts';
 import { systemClock } from '../../../src/util/clock.ts';
+import { BlockError } from '../../../src/util/errors.ts';
 import { silentLog } from '../../../src/util/log.ts';
 
 afterEach(() => {
@@ -12,10 +14,10 @@ afterEach(() => {
 
 function makeStore() {
   const graph = new BlockGraph();
-  const log = silentLog;
+  const log = { ...silentLog };
   const syscalls = loadSyscalls({ ffi: true, log });
   const host = { syscalls, clock: systemClock, log, findThrottleGroup: () => undefined };
-  return { graph, nodes: new NodeStore(graph, host) };
+  return { graph, log, nodes: new NodeStore(graph, host) };
 }
 
 const memory = { driver: 'x-memory', size: 512 } as const;
@@ -37,6 +39,19 @@ describe('a node that was opened for a job', () => {
     await nodes.letGo(node);
     expect(graph.find('n')).toBe(node);
     use.release();
+    await nodes.remove('n');
+    expect(graph.find('n')).toBeUndefined();
+  });
+
+  it('is the operator’s when a job or an export works with a bitmap of it', async () => {
+    const { graph, nodes } = makeStore();
+    const node = await nodes.open({ ...memory, 'node-name': 'n' });
+    const bitmap = new DirtyBitmap({ name: 'b', size: node.size, granularity: 512 });
+    node.addBitmap(bitmap);
+    bitmap.busy = true;
+    await nodes.letGo(node);
+    expect(graph.find('n')).toBe(node);
+    bitmap.busy = false;
     await nodes.remove('n');
     expect(graph.find('n')).toBeUndefined();
   });
@@ -94,4 +109,17 @@ describe('the end of the process', () => {
     expect(closed).toBe(true);
     expect(graph.nodes()).toEqual([]);
   });
+});
+
+it('a node that cannot be flushed when it is closed is gone all the same, and it is told', async () => {
+  const { graph, nodes, log } = makeStore();
+  await nodes.add({ ...memory, 'node-name': 'n' });
+  vi.spyOn(MemoryNode.prototype, 'close').mockRejectedValue(new BlockError('EIO', 'no'));
+  const error = vi.spyOn(log, 'error');
+  await nodes.remove('n');
+  expect(graph.find('n')).toBeUndefined();
+  expect(error).toHaveBeenCalledWith(
+    { node: 'n', reason: 'no' },
+    'a closed node could not be flushed',
+  );
 });

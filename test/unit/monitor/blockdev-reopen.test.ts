@@ -178,4 +178,18 @@ describe('blockdev-reopen', () => {
     await expect(reopen(raw)).rejects.toThrow("Option 'size' cannot be reset to its default value");
     await expect(reopen({ ...raw, size: 512 })).rejects.toThrow("Cannot change the option 'size'");
   });
+
+  it('leaves a node that was read-only because of its child as it was, when another fails', async () => {
+    await run('blockdev-add', { ...memory('m'), 'read-only': true });
+    const raw = { driver: 'raw', 'node-name': 'r', file: 'm' };
+    await run('blockdev-add', raw);
+    const group = { 'qom-type': 'throttle-group', id: 'g' };
+    await run('object-add', group);
+    const throttle = { driver: 'throttle', 'node-name': 't', file: 'a', 'throttle-group': 'g' };
+    await run('blockdev-add', throttle);
+    const failed = reopen(raw, { ...throttle, 'throttle-group': 'none' });
+    await expect(failed).rejects.toThrow("Throttle group 'none' does not exist");
+    await reopen(memory('m'));
+    await node('r').write(0, Buffer.alloc(1));
+  });
 });

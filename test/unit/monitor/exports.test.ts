@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import * as wire from '../../../protocol/nbd/constants.ts';
 import type { InetAddress } from '../../../src/net/address.ts';
 import { type MonitorRig, makeMonitorRig } from '../../support/monitor-rig.ts';
@@ -152,6 +152,30 @@ describe('exports', () => {
     expect(users()).toEqual([]);
     client.close();
     await stopped;
+  });
+
+  it('are shown and known while the server that goes waits for its clients', async () => {
+    let answer = () => {};
+    vi.spyOn(disk(), 'read').mockReturnValue(
+      new Promise((resolve) => {
+        answer = resolve;
+      }),
+    );
+    await add('e0');
+    const { port } = rig.storage.nbd.server!.addresses[0] as InetAddress;
+    const client = await RawNbdClient.connect({ port });
+    await client.go({ name: 'disk' });
+    client.request({ type: wire.NBD_CMD_READ, offset: 0, length: 512 });
+    await expect.poll(() => disk().read).toHaveBeenCalled();
+    const stopped = rig.dispatcher.call('nbd-server-stop');
+    const [shown] = await rig.dispatcher.call('query-block-exports');
+    expect(shown).toMatchObject({ id: 'e0', 'shutting-down': true });
+    const del = rig.dispatcher.call('block-export-del', { id: 'e0', mode: 'hard' });
+    await expect(del).rejects.toThrow("Export 'e0' is already shutting down");
+    answer();
+    await stopped;
+    expect(await rig.dispatcher.call('query-block-exports')).toEqual([]);
+    client.close();
   });
 
   it('go with the server, and a new one can start', async () => {
