@@ -105,7 +105,7 @@ export const DIFFERENCES = {
     shownBy: [INTROSPECTION, 'takes every argument of a command that both have'],
   },
   'writers-below': {
-    what: 'a mirror of a node where somebody writes to what that stands on',
+    what: 'a mirror of a node, and somebody who writes to the same bytes below it',
     qemu: 'runs, and misses what is written there',
     ours: 'is refused, and so is such a writer while one runs',
     why: 'Those writes do not pass the mirror, and the copy would silently differ.',

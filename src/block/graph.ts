@@ -1,6 +1,7 @@
 import { assert } from '../util/assert.ts';
 import { RefusedError } from '../util/errors.ts';
 import { isWellFormedId } from '../util/identifier.ts';
+import { chainOf, sharedNode } from './chain.ts';
 import type { BlockNode } from './node.ts';
 
 /** QEMU keeps names in 32 bytes. */
@@ -160,7 +161,7 @@ export class BlockGraph {
     for (const use of this.#uses) if (use.node === from && use !== except) use.node = to;
   }
 
-  /** A filter has come to sit on the node: who has used that beside it uses it through the filter. */
+  /** A filter has come to sit on the node: who uses that beside it does so through the filter. */
   useThroughFilter(node: BlockNode): void {
     const filter = this.#filterOn(node);
     if (filter === undefined) return;
@@ -195,23 +196,21 @@ export class BlockGraph {
         : blocker.node === node && blocker.keepsOut === 'everybody';
       if (meets) throw busy(blocker);
     }
-    if (writable) this.#assertSeen(node);
   }
 
-  /** Who writes to the node passes every filter above what they share. */
-  #assertSeen(node: BlockNode): void {
-    const way = chainOf(this.#topOf(node));
+  /**
+   * Throws `RefusedError` when writes of a new user of the node (an export, a job) would reach what
+   * a filter is to see, and not pass it.
+   */
+  assertSeen(node: BlockNode): void {
+    const top = this.#topOf(node);
+    const way = chainOf(top);
     for (const [{ child: source }, reason] of this.#filters) {
       if (source === undefined || way.includes(source)) continue;
-      const shared = chainOf(source).find((one) => way.includes(one));
+      const shared = sharedNode(top, source);
       if (shared !== undefined) throw busy({ node: shared, reason });
     }
   }
-}
-
-/** The node and what it stands on. */
-export function chainOf(node: BlockNode): readonly BlockNode[] {
-  return node.child === undefined ? [node] : [node, ...chainOf(node.child)];
 }
 
 function busy({ node, reason }: Pick<Blocker, 'node' | 'reason'>): RefusedError {

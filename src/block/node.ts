@@ -77,6 +77,11 @@ export abstract class BlockNode {
     return undefined;
   }
 
+  /** Where it begins in its child, in bytes. */
+  get childOffset(): number {
+    return 0;
+  }
+
   readonly #bitmaps = new BitmapSet();
   readonly #arriving = new ArrivingWrites();
   /** Write-like requests that have not finished, for `settled`. */

@@ -55,6 +55,10 @@ export class RawNode extends FilterNode {
     return this.#use.node;
   }
 
+  override get childOffset(): number {
+    return this.offset;
+  }
+
   override get readOnly(): boolean {
     return !this.#use.writable || this.child.readOnly;
   }

@@ -49,7 +49,7 @@ export function applyOptions(
   checkDetectZeroes(after);
   const { readOnly } = node;
   setReadOnly(node, after);
-  // A node on top is read-only also because of what it stands on: what it is itself its options say.
+  // A node on top is read-only also because of what is below: what it is itself its options say.
   const back = () => {
     if (node.child === undefined) node.setReadOnly(readOnly);
     else setReadOnly(node, before);

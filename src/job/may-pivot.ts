@@ -1,5 +1,6 @@
 import type { BlockGraph } from '../block/graph.ts';
 import { MirrorTop } from '../block/mirror-top.ts';
+import type { BlockNode } from '../block/node.ts';
 import { RefusedError } from '../util/errors.ts';
 
 /**
@@ -15,7 +16,13 @@ export function assertMayPivot(id: string, top: MirrorTop, graph: BlockGraph): v
     const filter = `the mirror with filter '${child.name}'`;
     refuse(`${filter} sits below it and would see no more writes`);
   }
-  const upstream = graph.usersOf(top).find(({ user }) => user.kind === 'job');
+  // Filters of other mirrors may sit between it and a job that writes to their source.
+  const filters: BlockNode[] = [top];
+  for (const filter of filters) {
+    filters.push(...graph.parentsOf(filter).filter((parent) => parent instanceof MirrorTop));
+  }
+  const uses = filters.flatMap((filter) => graph.usersOf(filter));
+  const upstream = uses.find(({ user }) => user.kind === 'job');
   if (upstream !== undefined) {
     refuse(`job '${upstream.user.name}' mirrors to its source, and would go on to another disk`);
   }

@@ -111,15 +111,14 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
 
   /** Members of `query-block-jobs` that only a mirror has; bytes, and bytes per second. */
   query() {
-    const { pitfalls, targetName } = this.#parts;
     return {
       'actively-synced': this.#activelySynced,
-      'x-target': targetName,
+      'x-target': this.#parts.targetName,
       'x-copy-mode': this.#copyMode,
       'x-dirty-bytes': this.#dirtyBytes(),
       'x-copied-bytes': this.#copier.copiedBytes,
       'x-copy-rate': Math.round(this.#throughput.bytesPerSecond()),
-      'x-warnings': pitfalls.warnings,
+      'x-warnings': this.#parts.pitfalls.warnings,
     };
   }
 
@@ -358,7 +357,8 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
 
   protected onComplete(): void {
     assertMayPivot(this.id, this.#parts.top, this.#parts.graph);
-    if (this.forceCancelled || (this.#shouldEnd && !this.#pivots)) {
+    const isOver = this.forceCancelled || this.#fatal !== undefined;
+    if (isOver || (this.#shouldEnd && !this.#pivots)) {
       throw new RefusedError(`The active block job '${this.id}' cannot be completed`);
     }
     this.#pivots = true;

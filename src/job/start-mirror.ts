@@ -6,7 +6,8 @@ import {
   assertNotBusy,
   fitsGranules,
 } from '../bitmap/usable.ts';
-import { type BlockGraph, chainOf } from '../block/graph.ts';
+import { chainOf, sharedNode } from '../block/chain.ts';
+import type { BlockGraph } from '../block/graph.ts';
 import { type CopyMode, MirrorTop } from '../block/mirror-top.ts';
 import type { BlockNode } from '../block/node.ts';
 import { isWritten, writes } from '../block/reopen-node.ts';
@@ -68,6 +69,7 @@ export function startMirror(
   const clusterBytes = checkClusterSize(options.targetClusterSize);
   graph.assertNotBlocked(source, { writable: false });
   graph.assertNotBlocked(target, { writable: true });
+  graph.assertSeen(target);
   const callersBitmap = checkBitmap(options);
   checkReplaces(graph, options);
   const bufSize = options.bufSize ?? 0;
@@ -76,7 +78,7 @@ export function startMirror(
     throw new RefusedError(`Sync mode '${sync}' not supported`);
   }
   if (bufSize < 0) throw new RefusedError("Invalid parameter 'buf-size'");
-  if (chainOf(source).some((node) => chainOf(target).includes(node))) {
+  if (sharedNode(source, target) !== undefined) {
     throw new RefusedError("Can't mirror node into itself");
   }
   const implicit = options.filterNodeName === undefined;
@@ -190,9 +192,8 @@ function checkNoOtherWriter(graph: BlockGraph, target: BlockNode): void {
 
 /** What is written to a mirror's filter goes to its target as well, which may lead back to here. */
 function checkNoMirror(target: BlockNode): void {
-  const filter = chainOf(target).find((node) => node instanceof MirrorTop);
-  if (filter === undefined) return;
-  throw new RefusedError(`Node '${filter.name}' is busy: ${BUSY_REASON}`);
+  if (!chainOf(target).some((node) => node instanceof MirrorTop)) return;
+  throw new RefusedError(`Node '${target.name}' is busy: ${BUSY_REASON}`);
 }
 
 /**
@@ -202,9 +203,11 @@ function checkNoMirror(target: BlockNode): void {
 function checkAllPass(graph: BlockGraph, source: BlockNode): void {
   let above = source;
   for (const node of chainOf(source).slice(1)) {
-    const writer = graph
-      .usersOf(node)
-      .find((use) => graph.parentBy(use) !== above && writes(graph, use));
+    const writer = graph.usersOf(node).find((use) => {
+      const parent = graph.parentBy(use);
+      if (parent === above || !writes(graph, use)) return false;
+      return sharedNode(parent ?? node, source) !== undefined;
+    });
     if (writer !== undefined) {
       const { kind, name } = writer.user;
       throw new RefusedError(

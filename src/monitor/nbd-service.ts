@@ -145,6 +145,7 @@ export class NbdService {
       throw new RefusedError('Cannot export read-only node as writable');
     }
     this.#graph.assertNotBlocked(node, { writable });
+    if (writable) this.#graph.assertSeen(node);
     const server = this.#runningServer();
     assertText('export name', name);
     if (description !== undefined) assertText('description', description);

@@ -111,7 +111,7 @@ describe('the end of the process', () => {
   });
 });
 
-it('a node that cannot be flushed when it is closed is gone all the same, and it is told', async () => {
+it('a node that cannot be flushed when it is closed is gone, and that is told', async () => {
   const { graph, nodes, log } = makeStore();
   await nodes.add({ ...memory, 'node-name': 'n' });
   vi.spyOn(MemoryNode.prototype, 'close').mockRejectedValue(new BlockError('EIO', 'no'));

@@ -179,7 +179,7 @@ describe('blockdev-reopen', () => {
     await expect(reopen({ ...raw, size: 512 })).rejects.toThrow("Cannot change the option 'size'");
   });
 
-  it('leaves a node that was read-only because of its child as it was, when another fails', async () => {
+  it('leaves what was read-only because of its child as it was, when another fails', async () => {
     await run('blockdev-add', { ...memory('m'), 'read-only': true });
     const raw = { driver: 'raw', 'node-name': 'r', file: 'm' };
     await run('blockdev-add', raw);

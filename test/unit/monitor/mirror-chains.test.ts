@@ -55,6 +55,16 @@ describe('a mirror of a mirror’s target', () => {
     await end('m0', 'block-job-cancel');
     await end('m1', 'job-complete');
   });
+
+  it('nor does a younger one, whose filter is below that of the older', async () => {
+    await run('blockdev-add', { driver: 'x-memory', 'node-name': 'd', size: SIZE });
+    await mirror('m2', 'b', 'd');
+    await expect(run('job-complete', { id: 'm2' })).rejects.toThrow(
+      "job 'm0' mirrors to its source",
+    );
+    await end('m0', 'block-job-cancel');
+    await end('m2', 'job-complete');
+  });
 });
 
 describe('of two mirrors of one disk', () => {
@@ -134,13 +144,53 @@ describe('a mirror', () => {
     await mirror('m1', 'upper', 'c');
     const writer = { ...e0, id: 'e1', name: 'e1' };
     await expect(run('block-export-add', writer)).rejects.toThrow(`Node 'a' ${BUSY}`);
-    const another = { ...add, 'node-name': 'another' };
-    await expect(run('blockdev-add', another)).rejects.toThrow(`Node 'a' ${BUSY}`);
-    await run('blockdev-add', { ...another, 'read-only': true });
+    await run('blockdev-add', { ...add, 'node-name': 'another' });
+    const past = { ...writer, 'node-name': 'another' };
+    await expect(run('block-export-add', past)).rejects.toThrow(`Node 'a' ${BUSY}`);
+    await run('blockdev-add', { driver: 'x-memory', 'node-name': 'd', size: SIZE });
+    await expect(mirror('m2', 'd', 'another')).rejects.toThrow(`Node 'a' ${BUSY}`);
     await run('block-export-add', { ...writer, 'node-name': 'upper' });
     await run('block-export-del', { id: 'e1' });
     await end('m1', 'block-job-cancel');
     await end('m0', 'block-job-cancel');
     await run('block-export-add', writer);
   });
+});
+
+describe('a mirror of one partition', () => {
+  const half = { driver: 'raw', file: 'a', size: SIZE / 2 };
+  const writer = { type: 'nbd', writable: true };
+
+  beforeEach(async () => {
+    const addr = { type: 'inet', data: { host: '127.0.0.1', port: '0' } };
+    await run('nbd-server-start', { addr });
+    await run('blockdev-add', { ...half, 'node-name': 'first' });
+    await run('blockdev-add', { ...half, 'node-name': 'second', offset: SIZE / 2 });
+    await run('blockdev-add', { driver: 'x-memory', 'node-name': 'copy', size: SIZE / 2 });
+  });
+
+  it('has nothing to do with who writes to another', async () => {
+    for (const id of ['first', 'second']) {
+      await run('block-export-add', { ...writer, id, 'node-name': id });
+    }
+    await mirror('m0', 'first', 'copy');
+    await run('block-export-del', { id: 'second' });
+    await run('block-export-add', { ...writer, id: 'second', 'node-name': 'second' });
+    await end('m0', 'job-complete');
+  });
+
+  it('but with who writes to all of them', async () => {
+    await mirror('m0', 'first', 'copy');
+    const all = { ...writer, id: 'all', 'node-name': 'a' };
+    await expect(run('block-export-add', all)).rejects.toThrow(`Node 'a' ${BUSY}`);
+  });
+});
+
+it('a disk below a mirrored one is made writable together with it', async () => {
+  const lower = { driver: 'x-memory', 'node-name': 'lower', size: SIZE };
+  const upper = { driver: 'raw', 'node-name': 'upper', file: 'lower' };
+  await run('blockdev-add', { ...lower, 'read-only': true });
+  await run('blockdev-add', { ...upper, 'read-only': true });
+  await mirror('m0', 'upper', 'b');
+  await run('blockdev-reopen', { options: [lower, upper] });
 });
