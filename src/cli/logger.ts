@@ -57,10 +57,10 @@ function withPino(options: LogOptions): Log {
 
 const LEVELS: Record<number, string> = { 20: 'debug', 30: 'info', 40: 'warn', 50: 'error' };
 
-/** `12:00:00.000 warn mirror error job=mirror0 side=target`. */
+/** `2026-01-31T12:00:00.000Z warn mirror error job=mirror0 side=target`. */
 function textLine(line: string): string {
   const { level, time, msg, ...fields } = JSON.parse(line) as Record<string, unknown>;
-  const clock = new Date(time as number).toISOString().slice(11, 23);
+  const clock = new Date(time as number).toISOString();
   const rest = Object.entries(fields).map(([key, value]) =>
     typeof value === 'string' && !value.includes(' ')
       ? `${key}=${value}`

@@ -48,7 +48,9 @@ function asking(command: Command): Command {
 /** Options of the commands that listen for NBD clients. */
 function listening(command: Command): Command {
   return command
-    .option('-x, --export-name <name>', 'name of the export (default: the empty name)', '')
+    .addOption(
+      new Option('-x, --export-name <name>', 'name of the export').default('', 'the empty name'),
+    )
     .option('-D, --description <text>', 'description of the export')
     .option('-b, --bind <host>', 'address to listen on', hostOption, '127.0.0.1')
     .option('-p, --port <port>', 'TCP port to listen on', portOption, 10809)
@@ -85,23 +87,34 @@ listening(program.command('serve'))
     ]),
   )
   .addOption(
-    new Option('--detect-zeroes <mode>', 'turn written zeroes into holes (default: off)').choices([
-      'off',
-      'on',
-      'unmap',
-    ]),
+    new Option(
+      '--detect-zeroes <mode>',
+      'write zeroes as such (on), or as holes (unmap) (default: off)',
+    ).choices(['off', 'on', 'unmap']),
   )
   .addOption(
-    new Option('--sync <mode>', 'what is copied at first; with none or top the rest must be there')
+    new Option(
+      '--sync <mode>',
+      'what is copied at first: all, what the source has data for, or nothing; elsewhere the ' +
+        'target must be equal to the source already',
+    )
       .choices(['full', 'top', 'none'])
       .default('full'),
   )
-  .option('--bitmap <name>', 'create this bitmap; copy what is written from now on to a copy')
-  .option('--granularity <size>', 'bytes that one dirty bit stands for', sizeOption)
+  .option(
+    '--bitmap <name>',
+    'create this bitmap, clean, and copy only what is written from now on: the target must be ' +
+      'equal to the source at every start',
+  )
+  .option(
+    '--granularity <size>',
+    'bytes that one dirty bit stands for: a power of two, 512 to 64M (default: 64K)',
+    sizeOption,
+  )
   .addOption(copyMode())
   .option(
     '--reconnect-delay <seconds>',
-    'how long an NBD target that went away is waited for',
+    'how long an NBD server that went away is waited for; 0: what was asked of it fails at once',
     secondsOption,
     30,
   )
@@ -115,7 +128,11 @@ listening(program.command('serve'))
 listening(program.command('receive'))
   .description('export a raw file or block device to be mirrored into')
   .argument('<file>', 'file or block device; with --size the file is created')
-  .option('--size <size>', 'create the file with this size if it is not there', sizeOption)
+  .option(
+    '--size <size>',
+    'create the file, empty, if it is not there (not once it has been a copy)',
+    sizeOption,
+  )
   .action(async (file, options) => (await import('./serve.ts')).receive(file, options));
 
 program
@@ -149,8 +166,8 @@ asking(program.command('status'))
   .addOption(
     new Option(
       '--is <state>',
-      'exit with 0 if there are jobs and all are so (synced: as only write-blocking ones get), ' +
-        'with 1 if one has failed, else with 2',
+      'exit with 0 if there are jobs and all are so (ready: and neither paused nor out of reach; ' +
+        'synced: as only write-blocking ones get), with 1 if one has failed, else with 2',
     ).choices(['ready', 'synced']),
   )
   .action(async (options) => (await import('./status.ts')).status(options));

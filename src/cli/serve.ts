@@ -53,6 +53,7 @@ export async function serve(
   assertEffective(options, targets, isGiven);
   let watch: MirrorWatch | undefined;
   await runDaemon(options, async (daemon) => {
+    tellWhatIsNotCopied(options, targets);
     await daemon.dispatcher.call('blockdev-add', sourceNode(options));
     for (const [index, target] of targets.entries()) {
       await addTarget(daemon, index, target, options);
@@ -97,7 +98,7 @@ function sourceNode(options: ServeOptions): NodeOptions {
   const { readOnly, offset, size, cache, discard, detectZeroes } = options;
   const isWindow = offset !== undefined || size !== undefined;
   const disk = {
-    ...diskOptions(options.source),
+    ...patientDisk(options.source, options),
     'read-only': readOnly,
     discard: discard ?? 'unmap',
     ...(detectZeroes && { 'detect-zeroes': detectZeroes }),
@@ -114,14 +115,15 @@ function sourceNode(options: ServeOptions): NodeOptions {
   };
 }
 
-const FOR_MIRRORS = [
-  'sync',
-  'bitmap',
-  'granularity',
-  'copyMode',
-  'reconnectDelay',
-  'speed',
-] as const;
+/** A server that goes away is waited for. */
+function patientDisk(where: string, { reconnectDelay }: ServeOptions) {
+  return {
+    ...diskOptions(where),
+    ...(isNbdUri(where) && { 'reconnect-delay': reconnectDelay }),
+  };
+}
+
+const FOR_MIRRORS = ['sync', 'bitmap', 'granularity', 'copyMode', 'speed'] as const;
 const FOR_FILES = ['cache', 'discard', 'detectZeroes'] as const;
 
 /** What would be ignored is a mistake: somebody wants a mirror and has none. */
@@ -137,8 +139,8 @@ function assertEffective(
   for (const option of FOR_MIRRORS) {
     if (targets.length === 0 && isGiven(option)) refuse(option, 'without --target');
   }
-  if (isGiven('reconnectDelay') && !targets.some(isNbdUri)) {
-    refuse('reconnectDelay', 'without a --target that is an NBD URI');
+  if (isGiven('reconnectDelay') && ![source, ...targets].some(isNbdUri)) {
+    refuse('reconnectDelay', 'without a --source or --target that is an NBD URI');
   }
   for (const option of FOR_FILES) {
     if (isNbdUri(source) && isGiven(option)) refuse(option, 'with a --source that is an NBD URI');
@@ -147,13 +149,12 @@ function assertEffective(
 
 /** Opens a target; one of another size is refused before anything runs. */
 async function addTarget(daemon: Daemon, index: number, target: string, options: ServeOptions) {
-  const { source, reconnectDelay } = options;
+  const { source } = options;
   const node = `target${index}`;
   await daemon.dispatcher.call('blockdev-add', {
-    ...diskOptions(target),
+    ...patientDisk(target, options),
     'node-name': node,
     discard: 'unmap',
-    ...(isNbdUri(target) && { 'reconnect-delay': reconnectDelay }),
   } as NodeOptions);
   const [sourceBytes, targetBytes] = [await sizeOf(daemon, 'source'), await sizeOf(daemon, node)];
   if (sourceBytes === targetBytes) return;
@@ -220,6 +221,19 @@ function dismissWhatWentWell(daemon: Daemon, targets: readonly string[]): void {
       tellNewDisk(daemon, index, targets).catch(() => {});
     });
   });
+}
+
+/** A mirror that begins so is at once as READY as any, whatever its target holds. */
+function tellWhatIsNotCopied(
+  { source, bitmap, sync }: ServeOptions,
+  targets: readonly string[],
+): void {
+  if (targets.length === 0 || (bitmap === undefined && sync !== 'none')) return;
+  const because = bitmap === undefined ? '--sync none' : '--bitmap';
+  process.stderr.write(
+    `nbd-mirror: what is in ${source} now is not copied (${because}): ` +
+      `${targets.join(', ')} must be equal to it already, each time that this is started\n`,
+  );
 }
 
 async function tellNewDisk(

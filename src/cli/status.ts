@@ -46,12 +46,18 @@ export async function status(options: StatusOptions): Promise<void> {
 /** Throws `UsageError` when it will never hold: whoever waits for it is to stop. */
 export function holds(is: 'ready' | 'synced', { jobs, nodes }: Status): boolean {
   const failed = jobs.find(({ error }) => error !== undefined);
-  if (failed !== undefined) throw new UsageError(`${failed.device} has failed: ${failed.error}`);
+  if (failed !== undefined) throw new UsageError(`${failed.device} has failed: ${why(failed)}`);
   if (jobs.length === 0) return false;
   return jobs.every((job) => {
     if (nodeOf(job['x-target'], nodes)?.['x-unreachable'] !== undefined) return false;
-    return is === 'ready' ? job.ready : job['actively-synced'];
+    if (is === 'synced') return job['actively-synced'];
+    // What is paused falls behind, however ready it was.
+    return job.ready && !job.paused && job['io-status'] === 'ok';
   });
+}
+
+function why({ error, 'x-reason': reason }: Job): string {
+  return reason === undefined ? `${error}` : `${error}: ${reason}`;
 }
 
 type Node = Status['nodes'][number];
@@ -109,10 +115,10 @@ function mirrorLine(job: Job, target: Node | undefined): string {
 function troubles(job: Job, target: Node | undefined): string[] {
   const unreachable = target?.['x-unreachable'];
   return [
-    ...(job.error === undefined ? [] : [`failed: ${job.error}`]),
+    ...(job.error === undefined ? [] : [`failed: ${why(job)}`]),
     ...(job['io-status'] === 'ok'
       ? []
-      : [`stopped by an error (${job['io-status']}): block-job-resume tries again`]),
+      : [`stopped by an error (${job['io-status']}): job-resume id=${job.device} tries again`]),
     ...(unreachable === undefined ? [] : [`target out of reach: ${unreachable}`]),
     ...job['x-warnings'].map((warning) => `warning: ${warning}`),
   ];

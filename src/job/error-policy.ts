@@ -8,7 +8,7 @@ export type ErrorAction = 'report' | 'ignore' | 'stop';
 export const CONSEQUENCE: Record<ErrorAction, string> = {
   report: 'the mirror fails',
   ignore: 'the mirror tries again',
-  stop: 'the mirror is stopped until block-job-resume',
+  stop: 'the mirror is stopped until job-resume',
 };
 
 /** `auto` is `enospc` for jobs. */

@@ -55,6 +55,8 @@ export abstract class Job {
   ioStatus: IoStatus = 'ok';
   /** Why the job failed, from the moment that is known. */
   error: string | undefined;
+  /** The same as a sentence: what could not be done, where, and why. */
+  reason: string | undefined;
 
   protected readonly clock: Clock;
   protected readonly log: Log;
@@ -299,6 +301,7 @@ export abstract class Job {
     if (failure === undefined) failure = await this.#settle();
     if (failure !== undefined) {
       this.error ??= strerror(failure.code);
+      this.reason = failure.message;
       this.transition('aborting');
       this.abort();
     }

@@ -59,7 +59,8 @@ export class Monitor {
     if (address.type === 'inet' && !isLoopback(address.host) && token === undefined) {
       throw new UsageError(
         `Cannot listen for QMP on ${formatEndpoint({ address, webSocket })} without a token: ` +
-          'only Unix sockets and loopback addresses are safe without one',
+          'only Unix sockets and loopback addresses are safe without one (--qmp-token-file, or ' +
+          'token-file=PATH of --monitor)',
       );
     }
     // HTTP is loaded for those who want it: it takes a tenth of the time to start.

@@ -18,11 +18,15 @@ describePeers('a target without room', ['nbdkit'], () => {
     const serve = ['serve', '-s', path('disk.raw'), '-t', uri, '-k', path('disk.sock'), ...monitor];
     const server = await startNbdMirror(serve, { readyLine: /disk\.sock/ });
     const status = async () => (await runNbdMirror(['status', ...monitor])).stdout;
-    await expect.poll(status).toMatch(/mirror mirror0 .* concluded.*\n {2}failed: No space left/);
+    await expect
+      .poll(status)
+      .toMatch(/mirror mirror0 .* concluded.*\n {2}failed: No space left on device: Cannot write/);
     const waiting = await runNbdMirror(['status', ...monitor, '--is', 'ready']);
     expect(waiting).toMatchObject({
       code: 1,
-      stderr: 'nbd-mirror: mirror0 has failed: No space left on device\n',
+      stderr: expect.stringMatching(
+        /^nbd-mirror: mirror0 has failed: No space left on device: Cannot write .* node "target0"/,
+      ),
     });
     // Nor does Node's debugger let anybody in.
     server.signal('SIGUSR1');

@@ -2,19 +2,24 @@ import type { Docs } from './language.ts';
 import { MIRROR_DOCS } from './mirror.ts';
 
 const ID = 'Id of the job.';
-const VERB_REFUSED = "Job 'm' in state 'concluded' cannot accept command verb 'pause'";
-const JOB_ERRORS = {
+const refused = (verb: string) => {
+  // The only one that is for what has ended.
+  const state = verb === 'dismiss' ? 'running' : 'concluded';
+  const sentence = `Job 'm' in state '${state}' cannot accept command verb '${verb}'`;
+  return { [sentence]: 'the state does not allow it' };
+};
+const jobErrors = (verb: string) => ({
   'Job not found': 'there is no such job',
-  [VERB_REFUSED]: 'the state does not allow it',
-} as const;
-const BLOCK_JOB_ERRORS = {
+  ...refused(verb),
+});
+const blockJobErrors = (verb: string) => ({
   "DeviceNotActive: Block job 'm' not found": 'there is no such job',
-  [VERB_REFUSED]: 'the state does not allow it',
-} as const;
+  ...refused(verb),
+});
 const PAUSED = { 'Job is already paused': 'it was paused before' } as const;
 const RESUMED = { "Can't resume a job that was not paused": 'nobody paused it' } as const;
 const COMPLETED = {
-  "The active block job 'm' cannot be completed": 'it was cancelled without force before',
+  "The active block job 'm' cannot be completed": 'it was cancelled before',
 } as const;
 const old = (command: string) => `The old name of \`${command}\`.`;
 
@@ -51,62 +56,62 @@ export const JOB_DOCS = {
       about:
         'Pauses a job when what is in flight has ended. Writes of a write-blocking mirror go on.',
       members: { id: ID },
-      errors: { ...JOB_ERRORS, ...PAUSED },
+      errors: { ...jobErrors('pause'), ...PAUSED },
     },
     'job-resume': {
       about: 'Goes on with a job that was paused, or stopped by an error.',
       members: { id: ID },
-      errors: { ...JOB_ERRORS, ...RESUMED },
+      errors: { ...jobErrors('resume'), ...RESUMED },
     },
     'job-complete': {
       about:
         'Ends a READY mirror: clients are held for a moment, the last of it is copied, then they ' +
         'go on, on the target.',
       members: { id: ID },
-      errors: { ...JOB_ERRORS, ...COMPLETED },
+      errors: { ...jobErrors('complete'), ...COMPLETED },
     },
     'job-cancel': {
       about:
         'Gives a job up, whatever its state: BLOCK_JOB_CANCELLED. The target is then no copy of ' +
         'anything. `block-job-cancel` without force is the way to a usable copy.',
       members: { id: ID },
-      errors: JOB_ERRORS,
+      errors: jobErrors('cancel'),
     },
     'job-finalize': {
       about: 'Goes on with a job that waits in `pending` because of `auto-finalize: false`.',
       members: { id: ID },
-      errors: JOB_ERRORS,
+      errors: jobErrors('finalize'),
     },
     'job-dismiss': {
       about: 'Forgets a job that waits in `concluded` because of `auto-dismiss: false`.',
       members: { id: ID },
-      errors: JOB_ERRORS,
+      errors: jobErrors('dismiss'),
     },
     'query-jobs': { about: 'All jobs, the youngest first.' },
     'block-job-pause': {
       about: old('job-pause'),
       members: { device: ID },
-      errors: { ...BLOCK_JOB_ERRORS, ...PAUSED },
+      errors: { ...blockJobErrors('pause'), ...PAUSED },
     },
     'block-job-resume': {
       about: old('job-resume'),
       members: { device: ID },
-      errors: { ...BLOCK_JOB_ERRORS, ...RESUMED },
+      errors: { ...blockJobErrors('resume'), ...RESUMED },
     },
     'block-job-complete': {
       about: old('job-complete'),
       members: { device: ID },
-      errors: { ...BLOCK_JOB_ERRORS, ...COMPLETED },
+      errors: { ...blockJobErrors('complete'), ...COMPLETED },
     },
     'block-job-finalize': {
       about: old('job-finalize'),
       members: { id: ID },
-      errors: BLOCK_JOB_ERRORS,
+      errors: blockJobErrors('finalize'),
     },
     'block-job-dismiss': {
       about: old('job-dismiss'),
       members: { id: ID },
-      errors: BLOCK_JOB_ERRORS,
+      errors: blockJobErrors('dismiss'),
     },
     'block-job-cancel': {
       about:
@@ -118,7 +123,7 @@ export const JOB_DOCS = {
         force: { about: 'Gives it up at once.', default: 'false' },
       },
       errors: {
-        ...BLOCK_JOB_ERRORS,
+        ...blockJobErrors('cancel'),
         "The block job for device 'm' is currently paused": 'it is paused, and `force` is false',
       },
     },
@@ -126,7 +131,7 @@ export const JOB_DOCS = {
       about: 'Changes the limit of background copies; it holds from now on.',
       members: { device: ID, speed: 'Bytes per second; 0 for no limit.' },
       errors: {
-        ...BLOCK_JOB_ERRORS,
+        ...blockJobErrors('set-speed'),
         "Parameter 'speed' expects a non-negative value": 'it is negative',
       },
     },
@@ -135,7 +140,7 @@ export const JOB_DOCS = {
         'Changes what can be changed while a job runs: the copy mode of a mirror, from ' +
         'background to write-blocking. It holds for writes that begin from now on.',
       errors: {
-        ...BLOCK_JOB_ERRORS,
+        ...blockJobErrors('change'),
         "Change to copy mode 'background' is not implemented": 'there is no way back',
       },
     },
@@ -257,6 +262,8 @@ export const JOB_DOCS = {
           'What may go wrong with a working bitmap, in sentences: a target with holes, one that ' +
           'prefers blocks larger than granules, client writes that are copied as they are. They ' +
           'are in the log too. Empty when nothing can be seen coming.',
+        'x-reason':
+          'What failed, where, and why, in a sentence for people; absent when it did not fail.',
       },
     },
     BlockJobChangeOptions: {

@@ -72,6 +72,7 @@ export const JOB_TYPES = {
         'x-copied-bytes': 'int',
         'x-copy-rate': 'int',
         'x-warnings': ['str'],
+        '*x-reason': 'str',
       },
     },
   },

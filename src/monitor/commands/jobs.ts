@@ -102,6 +102,7 @@ function describeMirror(job: MirrorJob): Qmp<'BlockJobInfo'> {
     'auto-finalize': job.autoFinalize,
     'auto-dismiss': job.autoDismiss,
     error: job.error,
+    'x-reason': job.reason,
     ...job.query(),
   };
 }

@@ -10,7 +10,7 @@ describe.each([
   beforeEach(() => {
     written = [];
     vi.spyOn(process.stderr, 'write').mockImplementation((line) => {
-      written.push(String(line).replace(/^[\d:.]+ /, ''));
+      written.push(String(line).replace(/^[\dTZ:.-]+ /, ''));
       return true;
     });
   });

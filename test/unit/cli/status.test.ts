@@ -57,16 +57,20 @@ it('says where a disk is, and that it is out of reach', () => {
 it('holds while every mirror is so, and its target can be reached', () => {
   const what = (parts: { jobs: object[]; nodes?: object[] }) =>
     ({ exports: [], nodes: [], ...parts }) as unknown as Status;
-  const ready = { ...job, ready: true };
+  const ready = { ...job, ready: true, paused: false, 'io-status': 'ok' };
   const lost = { ...target, 'x-unreachable': 'connect ECONNREFUSED' };
   expect(holds('ready', what({ jobs: [] }))).toBe(false);
   expect(holds('ready', what({ jobs: [ready, ready], nodes: [target] }))).toBe(true);
   expect(holds('ready', what({ jobs: [ready, { ...job, ready: false }] }))).toBe(false);
   expect(holds('ready', what({ jobs: [ready], nodes: [lost] }))).toBe(false);
+  expect(holds('ready', what({ jobs: [{ ...ready, paused: true }] }))).toBe(false);
+  expect(holds('ready', what({ jobs: [{ ...ready, 'io-status': 'nospace' }] }))).toBe(false);
   expect(holds('synced', what({ jobs: [ready] }))).toBe(false);
   expect(holds('synced', what({ jobs: [{ ...ready, 'actively-synced': true }] }))).toBe(true);
   const failed = what({ jobs: [ready, { ...ready, error: 'No space left on device' }] });
   expect(() => holds('ready', failed)).toThrow('m0 has failed: No space left on device');
+  const told = { ...ready, error: 'EIO', 'x-reason': 'Cannot write' };
+  expect(() => holds('ready', what({ jobs: [told] }))).toThrow('m0 has failed: EIO: Cannot write');
 });
 
 it('says what is wrong', () => {
@@ -79,14 +83,20 @@ it('says what is wrong', () => {
     { 'node-name': 'other', 'x-unreachable': 'not this one' },
     { ...target, 'x-unreachable': 'connect ECONNREFUSED' },
   ];
-  const troubled = { ...job, error: 'e', 'io-status': 'nospace', 'x-warnings': ['w'] };
+  const troubled = {
+    ...job,
+    error: 'e',
+    'x-reason': 'r',
+    'io-status': 'nospace',
+    'x-warnings': ['w'],
+  };
   expect(
     text({ jobs: [troubled], nodes })
       .split('\n')
       .slice(1),
   ).toEqual([
-    '  failed: e',
-    '  stopped by an error (nospace): block-job-resume tries again',
+    '  failed: e: r',
+    '  stopped by an error (nospace): job-resume id=m0 tries again',
     '  target out of reach: connect ECONNREFUSED',
     '  warning: w',
     '',
