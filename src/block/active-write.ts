@@ -1,3 +1,4 @@
+import type { Generation } from '../util/in-flight.ts';
 import { Pending, type Watcher } from '../util/pending.ts';
 import type { BlockNode, Completion, DiskRange } from './node.ts';
 import type { RangeHold } from './range-lock.ts';
@@ -19,6 +20,14 @@ export interface ActiveRequest {
   readonly flags: number;
 }
 
+/** Is told at once. */
+export interface ActiveWriteOwner {
+  /** The target's side has ended, well or not; the source's may not have. */
+  targetEnded(write: ActiveWrite): void;
+  /** Before anybody who watches the request. */
+  bothEnded(write: ActiveWrite): void;
+}
+
 /**
  * Such a request on its way. It ends when both sides have, and fails when the source's did; what it
  * watches itself is the target's.
@@ -33,14 +42,16 @@ export class ActiveWrite extends Pending implements Watcher {
   wanted: DiskRange | undefined;
   sourceFailure: unknown;
   targetFailure: unknown;
+  /** While it is on its way to the target, and is to be on its disk when it is answered. */
+  durable: Generation | undefined;
   /** Sides that have not ended, and one while they are begun. */
   #unfinished = 1;
-  readonly #onBothEnded: (write: ActiveWrite) => void;
+  readonly #owner: ActiveWriteOwner;
 
-  constructor(request: ActiveRequest, onBothEnded: (write: ActiveWrite) => void) {
+  constructor(request: ActiveRequest, owner: ActiveWriteOwner) {
     super();
     this.request = request;
-    this.#onBothEnded = onBothEnded;
+    this.#owner = owner;
   }
 
   /** A side was begun that is not done at once. */
@@ -51,12 +62,13 @@ export class ActiveWrite extends Pending implements Watcher {
   /** Returns whether both have ended now. */
   endSide(): boolean {
     if (--this.#unfinished > 0) return false;
-    this.#onBothEnded(this);
+    this.#owner.bothEnded(this);
     return true;
   }
 
   onEnd(failure: unknown): void {
     this.targetFailure = failure;
+    this.#owner.targetEnded(this);
     if (this.endSide()) this.tell();
   }
 

@@ -22,11 +22,12 @@ export interface CopyOptions {
 
 /**
  * Makes the target read as the source does, in requests of whole units; one after the other, for
- * this is for the small ranges around a client's request.
+ * this is for the small ranges around a client's request. `target` is asked anew each time: a
+ * filter may have come to sit on it.
  */
 export async function copyRange(
   source: BlockNode,
-  target: BlockNode,
+  target: () => BlockNode,
   range: DiskRange,
   options: CopyOptions,
 ): Promise<void> {
@@ -37,7 +38,7 @@ export async function copyRange(
     const extents = await extentsOf(source, rest, EXTENTS_MAX);
     for (const extent of extentsInUnits(extents, unitBytes, rest)) {
       assertWanted();
-      if (extent.zero) await target.writeZeroes(extent.offset, extent.length, flags);
+      if (extent.zero) await target().writeZeroes(extent.offset, extent.length, flags);
       else await copyData(source, target, extent, options);
       at = extent.offset + extent.length;
     }
@@ -46,7 +47,7 @@ export async function copyRange(
 
 async function copyData(
   source: BlockNode,
-  target: BlockNode,
+  target: () => BlockNode,
   extent: DiskRange,
   { unitBytes, flags, assertWanted, buffers }: CopyOptions,
 ): Promise<void> {
@@ -59,7 +60,7 @@ async function copyData(
       const data = buffer.subarray(0, piece.length);
       await asked(() => source.read(piece.offset, data));
       assertWanted();
-      await target.write(piece.offset, data, flags & WRITE_FUA);
+      await target().write(piece.offset, data, flags & WRITE_FUA);
     }
   } finally {
     buffers.give(bufferBytes);

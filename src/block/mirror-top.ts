@@ -7,7 +7,12 @@ import { asBlockError, BlockError } from '../util/errors.ts';
 import type { FileBytes } from '../util/file-bytes.ts';
 import { UNIT_BUFFERS_BYTES_MAX } from '../util/limits.ts';
 import { keepsData, watch } from '../util/pending.ts';
-import { type ActiveRequest, ActiveWrite, type Side } from './active-write.ts';
+import {
+  type ActiveRequest,
+  ActiveWrite,
+  type ActiveWriteOwner,
+  type Side,
+} from './active-write.ts';
 import { copyRange, SourceUnread } from './copy-range.ts';
 import { FilterNode } from './filter-node.ts';
 import type { NodeUse } from './graph.ts';
@@ -20,6 +25,7 @@ import {
   ZERO_NO_FALLBACK,
 } from './node.ts';
 import { type RangeHold, RangeLock } from './range-lock.ts';
+import { TargetFlush } from './target-flush.ts';
 import { wholeUnits } from './whole-units.ts';
 
 /**
@@ -81,8 +87,7 @@ export class MirrorTop extends FilterNode {
   /** Those that will be copied, or wait for their range still. */
   #activeWrites = 0;
   #idleWaiters: (() => void)[] = [];
-  /** Ends, well or not, with the last flush of the target. */
-  #lastFlush: Promise<void> = Promise.resolve();
+  readonly #targetFlush: TargetFlush;
   #gate: Promise<void> | undefined;
   #openGate: (() => void) | undefined;
   #successor: BlockNode | undefined;
@@ -107,6 +112,8 @@ export class MirrorTop extends FilterNode {
     this.#listener = options.listener;
     const { size, granularity } = options.dirty.bitmap;
     this.unflushed = new Unflushed({ size, granularity });
+    const onFailed = () => this.markUnflushed();
+    this.#targetFlush = new TargetFlush(options.target, this.unflushed, onFailed);
   }
 
   /** How what is zero, and nobody has asked to have written, is sent to the target. */
@@ -144,9 +151,15 @@ export class MirrorTop extends FilterNode {
     this.#openGate = undefined;
   }
 
-  /** What has not gone to the target yet stays away from it: it may hang. */
+  /** What has not gone to the target yet stays away from it, but for flushes: it may hang. */
   cancel(): void {
     this.#cancelled = true;
+  }
+
+  /** What is on its way to the target fails soon, and so do flushes that wait for others. */
+  giveUp(): void {
+    this.#targetFlush.giveUp();
+    this.#target.node.cancelInFlight();
   }
 
   /** Resolves when no client write is on its way. */
@@ -238,41 +251,17 @@ export class MirrorTop extends FilterNode {
     return Promise.all([source, target]).then(() => {});
   }
 
-  /**
-   * Flushes the target. When that fails nobody knows which of the answered writes are on its disk
-   * (the kernel of a server drops what it could not write), so all of them are to be copied again.
-   */
+  /** When it fails, all that the target has answered since the last good one is dirty again. */
   flushTarget(): Promise<void> {
-    // One at a time: a flush answers for all that was written before it, so it must not succeed
-    // while an earlier one, which carries those writes, may still fail.
-    const flushed = this.#lastFlush.then(() => this.#flushOnce());
-    this.#lastFlush = flushed.catch(() => {});
-    return flushed;
-  }
-
-  async #flushOnce(): Promise<void> {
-    const end = this.unflushed.beginFlush();
-    try {
-      await this.#target.node.flush();
-      end(true);
-    } catch (error) {
-      end(false);
-      this.markUnflushed();
-      throw error;
-    }
+    return this.#targetFlush.flush();
   }
 
   /**
-   * The target was lost, and is found again. It may have lost as well what it had answered of
-   * requests that are on their way still, even when it has flushed in between.
+   * Marks what the target answered but never flushed: it may have lost it. Also what it may have
+   * answered of requests that are on their way still, even when it has flushed in between.
    */
-  targetWasLost(): void {
-    for (const { offset, length } of this.lock.ranges()) this.dirty.mark(offset, length);
-    this.markUnflushed();
-  }
-
-  /** Marks what the target answered but never flushed: it may have lost it. */
   markUnflushed(): void {
+    for (const { offset, length } of this.lock.ranges()) this.dirty.mark(offset, length);
     for (const run of this.unflushed.takeAll()) this.dirty.mark(run.offset, run.length);
     this.#listener.onMarked();
   }
@@ -320,7 +309,7 @@ export class MirrorTop extends FilterNode {
       targetFollows: targetFollows || !isWhole,
       flags,
     };
-    const write = new ActiveWrite(request, this.#onActiveEnd);
+    const write = new ActiveWrite(request, this.#activeWriteOwner);
     const hold = this.lock.lock(whole.offset, whole.length);
     if (hold instanceof Promise) {
       void hold.then((granted) => {
@@ -350,6 +339,7 @@ export class MirrorTop extends FilterNode {
     if (wanted !== undefined && targetFollows && write.sourceFailure === undefined) {
       const follow = () => this.#followSource(wanted, write.request);
       write.beginSide();
+      this.#noteDurable(write);
       // A failure of the source is not one of the target.
       watch(
         Promise.resolve(toSource).then(follow, () => {}),
@@ -368,14 +358,18 @@ export class MirrorTop extends FilterNode {
     this.unflushed.add(wanted.offset, wanted.length);
     const { onTarget, targetFollows } = write.request;
     if (targetFollows) return;
+    this.#noteDurable(write);
     let done: Completion;
     try {
       done = onTarget?.(this.#target.node, wanted);
     } catch (error) {
       write.targetFailure = error;
+      done = undefined;
+    }
+    if (done === undefined) {
+      this.#activeWriteOwner.targetEnded(write);
       return;
     }
-    if (done === undefined) return;
     write.beginSide();
     watch(done, write);
     return done;
@@ -400,27 +394,40 @@ export class MirrorTop extends FilterNode {
     return done;
   }
 
-  readonly #onActiveEnd = (write: ActiveWrite) => {
+  #noteDurable(write: ActiveWrite): void {
+    if ((write.request.flags & WRITE_FUA) !== 0) write.durable = this.#targetFlush.beginDurable();
+  }
+
+  readonly #activeWriteOwner: ActiveWriteOwner = {
+    targetEnded: (write) => {
+      const { wanted, durable, targetFailure } = write;
+      // Again: a flush may have begun, and ended, between the request and its answer.
+      this.unflushed.add(wanted!.offset, wanted!.length);
+      durable?.end();
+      // It may have failed for what was written before it, of which no flush will tell again.
+      if (targetFailure !== undefined && durable !== undefined) this.markUnflushed();
+    },
+    bothEnded: (write) => this.#onActiveEnd(write),
+  };
+
+  #onActiveEnd(write: ActiveWrite): void {
     const { wanted, copies, sourceFailure, targetFailure } = write;
-    const { range, whole, flags } = write.request;
+    const { range, whole } = write.request;
     const failed = sourceFailure !== undefined || targetFailure !== undefined;
     // Marked before the range is let go and before anyone is told.
     if (!copies) this.#mark(range);
     else if (failed) this.#mark(whole);
     const copiedBytes = wanted === undefined || failed ? 0 : wanted.length;
-    if (wanted !== undefined) this.unflushed.add(wanted.offset, wanted.length);
     if (sourceFailure === undefined && targetFailure !== undefined) {
       // What cannot be read of the source is marked: the copy that follows tells of it.
       if (!(targetFailure instanceof SourceUnread)) this.#targetFailed(targetFailure, range);
     }
-    // It may have failed for what was written before it, of which no flush will tell again.
-    if (targetFailure !== undefined && (flags & WRITE_FUA) !== 0) this.markUnflushed();
     write.hold.release();
     if (copies) this.#activeWrites--;
     else this.#passiveWrites--;
     this.#listener.onActiveEnd(wanted?.length ?? 0, copiedBytes);
     this.#tellIdle();
-  };
+  }
 
   #followSource(range: DiskRange, request: ActiveRequest): Completion {
     const { onTarget, unitBytes, flags } = request;
@@ -432,7 +439,7 @@ export class MirrorTop extends FilterNode {
       return onTarget(this.#target.node, range);
     }
     const options = { unitBytes, flags, assertWanted, buffers: this.#unitBuffers };
-    return copyRange(this.#source.node, this.#target.node, range, options);
+    return copyRange(this.#source.node, () => this.#target.node, range, options);
   }
 
   /**

@@ -96,10 +96,7 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
       clock: this.clock,
       listener: this,
     });
-    this.#stopWatching = parts.target.node.watchReconnects(() => {
-      this.#activelySynced = false;
-      parts.top.targetWasLost();
-    });
+    this.#stopWatching = parts.target.node.watchReconnects(() => parts.top.markUnflushed());
     const [size, targetSize] = [parts.source.size, parts.target.node.size];
     if (size !== targetSize) {
       // The job fails when it begins, as QEMU's does; until then nothing may go to such a target.
@@ -377,12 +374,12 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
   }
 
   protected onForceCancel(): void {
+    const { top, source } = this.#parts;
     this.#updateMode();
     this.#copier.cancel();
-    this.#parts.top.cancel();
-    this.#parts.source.hurry();
-    const { node } = this.#parts.target;
-    this.#parting = lastFlush(this.#parts, this.clock).then(() => node.cancelInFlight());
+    top.cancel();
+    source.hurry();
+    this.#parting = lastFlush(this.#parts, this.clock).then(() => top.giveUp());
   }
 
   protected onResume(): void {
@@ -411,7 +408,7 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
 
   /** Takes the filter out of the graph in one go; recording is on again before the first write. */
   #dissolve(successor: BlockNode): void {
-    const { graph, source, target, top, bitmap } = this.#parts;
+    const { graph, source, top, bitmap } = this.#parts;
     if (bitmap.name === undefined) {
       // The hand-over may have failed half-way: the private bitmap is then still on the source.
       const holder = top.bitmaps.includes(bitmap) ? top : source;
@@ -419,7 +416,6 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
     } else {
       source.setRecording(bitmap, true);
     }
-    target.release();
     graph.replace(top, successor);
     graph.remove(top);
     top.retire(successor);
@@ -431,12 +427,14 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
    * Those that waited for their range go on to the source, through whatever filter is on it by now.
    */
   protected async clean(): Promise<void> {
-    const { bitmap, top, pitfalls, sourceUse, unblock } = this.#parts;
+    const { bitmap, top, pitfalls, sourceUse, target, unblock } = this.#parts;
     this.#stopWatching();
     pitfalls.end();
     await this.#parting;
+    if (this.#fatal !== undefined) top.giveUp();
     await top.idle();
     sourceUse.release();
+    target.release();
     // Client writes may have reached the target after its last flush.
     if (this.#fatal !== undefined || this.forceCancelled) top.markUnflushed();
     bitmap.busy = false;

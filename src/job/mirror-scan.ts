@@ -59,6 +59,8 @@ async function markTargetData(options: {
   pausePoint: () => Promise<boolean>;
 }): Promise<boolean> {
   const { target, trustsZeroes, dirty, pausePoint } = options;
+  // Zeroes that it may lose with its host, and that nobody would write again, are none.
+  if (!(await isFlushed(target))) return false;
   const mark = ({ offset, length }: DiskRange) => dirty.mark(offset, length);
   const untold: DiskRange[] = [{ offset: 0, length: target.size }];
   // About as far as one answer reaches, the others will.
@@ -88,6 +90,16 @@ async function markTargetData(options: {
   }
   untold.forEach(mark);
   return zeroBytes > 0;
+}
+
+async function isFlushed(target: BlockNode): Promise<boolean> {
+  try {
+    await target.flush();
+    return true;
+  } catch (error) {
+    if (error instanceof BlockError) return false;
+    throw error;
+  }
 }
 
 /** No extents where the target cannot tell. */

@@ -59,6 +59,9 @@ export class NbdLink {
   readonly #listeners = new Set<() => void>();
   #state: State;
 
+  /** Take no more requests, and have not ended: a server that goes down still answers some. */
+  readonly #leaving = new Set<NbdClient>();
+
   #waiters: Waiter[] = [];
   #waitersTimer: Timer | undefined;
 
@@ -146,6 +149,7 @@ export class NbdLink {
    */
   cancelInFlight(reason: BlockError): void {
     this.#rejectWaiters(reason);
+    for (const leaving of this.#leaving) leaving.abort(reason);
     const { client } = this;
     if (client === undefined || client.pending === 0) return;
     client.abort(reason);
@@ -158,7 +162,7 @@ export class NbdLink {
     this.#state = { is: 'closed', reason: new Error('the disk was closed') };
     this.#stopConnecting();
     this.#rejectWaiters(this.#unreachableError());
-    await client?.close();
+    await Promise.all([client, ...this.#leaving].map((one) => one?.close()));
   }
 
   #connected(client: NbdClient): State {
@@ -170,6 +174,8 @@ export class NbdLink {
   }
 
   #lost(client: NbdClient, awaited: boolean): void {
+    this.#leaving.add(client);
+    void client.closed.then(() => this.#leaving.delete(client));
     const now = this.#clock.now();
     const livedMs = this.#state.is === 'connected' ? now - this.#state.since : 0;
     const reason = client.endReason ?? new Error(`Connection to ${client.peer} was closed`);

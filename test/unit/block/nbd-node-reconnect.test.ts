@@ -282,6 +282,20 @@ describe('cancelling requests in flight', () => {
     expect((await second).code).toBe('ECANCELED');
   });
 
+  it('fails what a server that is shutting down does not answer any more', async () => {
+    const leaves: Script = async (peer) => {
+      await peer.negotiate();
+      await peer.request();
+      peer.simple(await peer.request(), wire.NBD_ESHUTDOWN);
+      await peer.forever();
+    };
+    const { node } = await open({ delaySeconds: 100 }, leaves, good);
+    const hanging = failureOf(read(node));
+    await node.flush();
+    node.cancelInFlight();
+    expect((await hanging).code).toBe('ECANCELED');
+  });
+
   it('leaves an idle connection alone', async () => {
     const { node, server } = await open({ delaySeconds: 0 }, good);
     await read(node);

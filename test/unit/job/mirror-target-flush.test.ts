@@ -1,0 +1,137 @@
+import { describe, expect, it } from 'vitest';
+import { WRITE_FUA } from '../../../src/block/node.ts';
+import { MirrorRig, pattern } from '../../support/mirror-rig.ts';
+
+/** What the target answered and may have lost: which flush answers for which write. */
+const MiB = 1 << 20;
+const GRANULE = 65_536;
+const A = 0;
+const B = 4 * GRANULE;
+
+/** Waits that the test ends, in the order in which they came. */
+class Waits {
+  readonly #ends: ((error?: Error) => void)[] = [];
+
+  get count(): number {
+    return this.#ends.length;
+  }
+
+  add(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#ends.push((error) => (error === undefined ? resolve() : reject(error)));
+    });
+  }
+
+  end(index: number, error?: Error): void {
+    this.#ends[index]!(error);
+  }
+}
+
+const lost = () => Object.assign(new Error('lost'), { code: 'EIO' });
+
+/** A write-blocking mirror of a caller's bitmap, READY, that ignores errors of its target. */
+async function rigAndBitmap() {
+  const rig = new MirrorRig({ size: MiB });
+  const bitmap = rig.bitmap('b');
+  const given = { bitmap: 'b', copyMode: 'write-blocking', onTargetError: 'ignore' } as const;
+  const job = rig.mirror(given);
+  await rig.ready();
+  return { rig, bitmap, job };
+}
+
+/** Resolves when all that was due has run. */
+const settled = () => new Promise((resolve) => setTimeout(resolve, 20));
+
+describe('a durable write that fails on the target', () => {
+  it('tells of what was written before it, also when the source is not done', async () => {
+    const { rig, bitmap, job } = await rigAndBitmap();
+    await rig.client.node.write(A, pattern(GRANULE, 1));
+    const [onSource, onTarget] = [new Waits(), new Waits()];
+    rig.source.meddle = (verb) => (verb === 'write' ? onSource.add() : undefined);
+    rig.target.meddle = (verb) => (verb === 'write' ? onTarget.add() : undefined);
+    const durable = rig.client.node.write(B, pattern(GRANULE, 2), WRITE_FUA);
+    onTarget.end(0, lost());
+    // At once: a flush may go well before the source has ended, and answer for what is lost.
+    await expect.poll(() => onTarget.count).toBeGreaterThan(1);
+    expect(rig.target.log.at(-1)).toBe(`write ${A}+${GRANULE}`);
+    onSource.end(0);
+    await durable;
+    job.cancel({ force: true });
+    await job.ended;
+    expect(bitmap.isDirty(A)).toBe(true);
+  });
+
+  it('is waited for by a flush, whose loss it may have been told of', async () => {
+    const { rig, bitmap, job } = await rigAndBitmap();
+    await rig.client.node.write(A, pattern(GRANULE, 1));
+    const onTarget = new Waits();
+    rig.target.meddle = (verb) => (verb === 'write' ? onTarget.add() : undefined);
+    const durable = rig.client.node.write(B, pattern(GRANULE, 2), WRITE_FUA);
+    let flushed = false;
+    const flush = Promise.resolve(rig.client.node.flush()).then(() => {
+      flushed = true;
+    });
+    await settled();
+    expect(flushed).toBe(false);
+    onTarget.end(0, lost());
+    await Promise.all([durable, flush]);
+    await expect.poll(() => onTarget.count).toBeGreaterThan(1);
+    job.cancel({ force: true });
+    for (let n = 1; n < onTarget.count; n++) onTarget.end(n, lost());
+    await job.ended;
+    expect([bitmap.isDirty(A), bitmap.isDirty(B)]).toEqual([true, true]);
+  });
+});
+
+it('a flush that fails speaks of what is on its way as well', async () => {
+  const { rig, bitmap, job } = await rigAndBitmap();
+  const onTarget = new Waits();
+  rig.target.meddle = (verb) => (verb === 'write' ? onTarget.add() : undefined);
+  const write = rig.client.node.write(A, pattern(GRANULE, 1));
+  // A flush goes well before the server has carried the write out, and one fails after that.
+  await rig.client.node.flush();
+  rig.target.meddle = (verb) => {
+    if (verb === 'flush') throw lost();
+    return verb === 'write' ? onTarget.add() : undefined;
+  };
+  await rig.client.node.flush();
+  rig.target.meddle = (verb) => (verb === 'write' ? onTarget.add() : undefined);
+  onTarget.end(0);
+  await write;
+  await rig.client.node.flush();
+  job.cancel({ force: true });
+  for (let n = 1; n < onTarget.count; n++) onTarget.end(n, lost());
+  await job.ended;
+  expect(bitmap.isDirty(A)).toBe(true);
+});
+
+it.each(['cancelled by force', 'failed'])(
+  'flushes that wait for one that hangs return when the mirror has %s',
+  async (how) => {
+    const rig = new MirrorRig({ size: MiB });
+    const job = rig.mirror({ copyMode: 'write-blocking' });
+    await rig.ready();
+    rig.target.meddle = (verb) => {
+      if (verb === 'write') throw lost();
+      return new Promise(() => {});
+    };
+    const flushes = [1, 2, 3].map(() => Promise.resolve(rig.client.node.flush()));
+    if (how === 'failed') await rig.client.node.write(A, pattern(GRANULE, 1));
+    else job.cancel({ force: true });
+    await Promise.all(flushes);
+    await job.ended;
+  },
+);
+
+it('a mirror relies on zeroes of its target only when these are on its disk', async () => {
+  const rig = new MirrorRig({ size: MiB });
+  rig.target.meddle = (verb) => {
+    if (verb !== 'flush') return;
+    rig.target.meddle = () => {};
+    throw lost();
+  };
+  const job = rig.mirror();
+  await rig.ready();
+  expect(job.progressTotal).toBe(MiB);
+  await rig.jobs.cancelAll();
+});
