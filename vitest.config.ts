@@ -1,8 +1,19 @@
 import { defineConfig } from 'vitest/config';
 
+const POLL_MS_MAX = 20_000;
+
 // One project a kind of test, so that `npm run check` can run the fast ones alone.
 const project = (name: string, include: string[], testTimeout: number) => ({
-  test: { name, include, testTimeout, hookTimeout: testTimeout, environment: 'node' as const },
+  test: {
+    name,
+    include,
+    testTimeout,
+    hookTimeout: testTimeout,
+    environment: 'node' as const,
+    setupFiles: ['test/support/last-net.ts'],
+    // What is waited for may be a program's start on a machine that is busy.
+    expect: { poll: { timeout: POLL_MS_MAX } },
+  },
 });
 
 export default defineConfig({

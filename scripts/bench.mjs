@@ -1,7 +1,7 @@
 /** `npm run bench`: set up what is missing, then test/bench with the given arguments. */
-import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { fetchQsd } from './fetch-qsd.mjs';
+import { runNode } from './run-node.mjs';
 import { build, installModules, installPeers, ROOT } from './setup.mjs';
 
 installModules();
@@ -9,10 +9,5 @@ build();
 installPeers();
 fetchQsd();
 
-const runner = join(ROOT, 'node_modules', 'tsx', 'dist', 'cli.mjs');
-const result = spawnSync(
-  process.execPath,
-  [runner, join(ROOT, 'test', 'bench', 'main.ts'), ...process.argv.slice(2)],
-  { stdio: ['ignore', 'inherit', 'inherit'] },
-);
-process.exit(result.status ?? 1);
+const runner = ['--import', 'tsx', join(ROOT, 'test', 'bench', 'main.ts')];
+process.exit(await runNode([...runner, ...process.argv.slice(2)], { stdin: 'ignore' }));

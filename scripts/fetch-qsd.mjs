@@ -4,13 +4,22 @@
  * (not installed) under `.cache/qsd10`, with a wrapper that finds the libraries that came along.
  */
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { apt, hasTool, ROOT, say } from './setup.mjs';
 
 const CACHE = join(ROOT, '.cache', 'qsd10');
-export const QSD = join(CACHE, 'qemu-storage-daemon');
+const NAME = 'qemu-storage-daemon';
+export const QSD = join(CACHE, NAME);
 const PACKAGE = 'qemu-utils';
 const SOURCES = '/etc/apt/sources.list.d';
 
@@ -19,42 +28,59 @@ export function fetchQsd() {
   if (existsSync(QSD)) return;
   if (!hasTool('apt-get') || !hasTool('dpkg-deb')) return;
   say('fetching qemu-storage-daemon from backports');
-  rmSync(CACHE, { recursive: true, force: true });
-  mkdirSync(join(CACHE, 'lists', 'partial'), { recursive: true });
-  if (!download()) say('no newer qemu-storage-daemon: the installed one is the peer');
+  const directory = `${CACHE}-${process.pid}`;
+  try {
+    if (!download(directory)) {
+      say('no newer qemu-storage-daemon: the installed one is the peer');
+    } else if (!existsSync(QSD)) {
+      // Only when it is complete; another run may have been faster.
+      rmSync(CACHE, { recursive: true, force: true });
+      renameSync(directory, CACHE);
+    }
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
 }
 
-function download() {
+/** Into `directory`, which may be moved afterwards. */
+function download(directory) {
+  rmSync(directory, { recursive: true, force: true });
+  mkdirSync(join(directory, 'lists', 'partial'), { recursive: true });
   const suite = `${codename()}-backports`;
   const uri = archive();
   if (uri === undefined) return false;
-  const list = join(CACHE, 'backports.list');
+  const list = join(directory, 'backports.list');
   const signed = '/usr/share/keyrings/debian-archive-keyring.gpg';
   const suites = [codename(), suite].map(
     (name) => `deb [signed-by=${signed}] ${uri} ${name} main\n`,
   );
   writeFileSync(list, suites.join(''));
   // apt works on lists of its own here, so that the machine's configuration stays as it is.
+  const lists = join(directory, 'lists');
   const options = [
     ...['-o', `Dir::Etc::sourcelist=${list}`, '-o', 'Dir::Etc::sourceparts=-'],
-    ...['-o', `Dir::State::lists=${join(CACHE, 'lists')}`, '-o', 'APT::Sandbox::User=root', '-q'],
+    ...['-o', `Dir::State::lists=${lists}`, '-o', 'APT::Sandbox::User=root', '-q'],
   ];
   const get = (names) =>
-    apt([...options, 'download', '-t', suite, ...names], { cwd: CACHE, called: 'download' });
+    apt([...options, 'download', '-t', suite, ...names], { cwd: directory, called: 'download' });
   if (!apt([...options, 'update'], { called: 'update' }) || !get([PACKAGE])) return false;
-  const root = join(CACHE, 'root');
-  const libraries = missingLibraries();
+  const libraries = missingLibraries(directory);
   if (libraries.length > 0 && !get(libraries)) return false;
-  for (const name of debs()) spawnSync('dpkg-deb', ['-x', join(CACHE, name), root]);
-  for (const name of debs()) rmSync(join(CACHE, name));
-  for (const name of ['lists', 'backports.list']) rmSync(join(CACHE, name), { recursive: true });
-  return writeWrapper(root);
+  for (const name of debs(directory)) {
+    const unpacked = spawnSync('dpkg-deb', ['-x', name, 'root'], { cwd: directory });
+    if (unpacked.status !== 0) return false;
+    rmSync(join(directory, name));
+  }
+  for (const path of [lists, list]) rmSync(path, { recursive: true });
+  return writeWrapper(directory);
 }
 
 /** Packages that the downloaded one needs and that are not installed. */
-function missingLibraries() {
-  const [deb] = debs();
-  const field = spawnSync('dpkg-deb', ['-f', join(CACHE, deb), 'Depends'], { encoding: 'utf8' });
+function missingLibraries(directory) {
+  const [deb] = debs(directory);
+  const field = spawnSync('dpkg-deb', ['-f', join(directory, deb), 'Depends'], {
+    encoding: 'utf8',
+  });
   const names = field.stdout.split(',').map((part) => part.trim().split(/[ :]/)[0]);
   return names.filter((name) => {
     const { stdout } = spawnSync('dpkg-query', ['-s', name], { encoding: 'utf8' });
@@ -62,19 +88,21 @@ function missingLibraries() {
   });
 }
 
-function writeWrapper(root) {
-  const folders = ['usr/lib', 'lib'].map((name) => join(root, name, 'x86_64-linux-gnu'));
-  const program = join(root, 'usr', 'bin', 'qemu-storage-daemon');
-  const path = folders.filter(existsSync).join(':');
-  const script = `#!/bin/sh\nLD_LIBRARY_PATH='${path}' exec '${program}' "$@"\n`;
-  writeFileSync(QSD, script, { mode: 0o755 });
-  const works = spawnSync(QSD, ['--version']).status === 0;
-  if (!works) rmSync(QSD);
-  return works;
+function writeWrapper(directory) {
+  const folders = ['usr/lib', 'lib'].map((name) => join('root', name, 'x86_64-linux-gnu'));
+  const path = folders.filter((name) => existsSync(join(directory, name)));
+  const script = `#!/bin/sh
+here=$(dirname "$0")
+export LD_LIBRARY_PATH="${path.map((name) => `$here/${name}`).join(':')}"
+exec "$here/root/usr/bin/qemu-storage-daemon" "$@"
+`;
+  const wrapper = join(directory, NAME);
+  writeFileSync(wrapper, script, { mode: 0o755 });
+  return spawnSync(wrapper, ['--version']).status === 0;
 }
 
-function debs() {
-  return readdirSync(CACHE).filter((name) => name.endsWith('.deb'));
+function debs(directory) {
+  return readdirSync(directory).filter((name) => name.endsWith('.deb'));
 }
 
 function codename() {

@@ -4,7 +4,15 @@
  * runs first on a fresh clone; needs no network when everything is there already.
  */
 import { spawnSync } from 'node:child_process';
-import { accessSync, constants, existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import {
+  accessSync,
+  constants,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -13,16 +21,26 @@ const BUILDER = 'scripts/build.mjs';
 const PEER_PACKAGES = 'test/support/peer-packages.json';
 const SOURCES = ['src', 'protocol', 'package.json', 'tsconfig.json', BUILDER];
 const BUILT = 'dist/main.cjs';
+const LOCK = 'package-lock.json';
+const INSTALLED = 'node_modules/.installed-lock.json';
 const KEPT_LINES = 20;
 // Where administrators' programs are, although a plain user's PATH often leaves it out.
 const SYSTEM_DIRECTORIES = ['/usr/sbin', '/sbin'];
 
-/** Node modules as the lock file says. */
+/**
+ * Node modules as the lock file says. What it said is kept beside them: its time alone says that
+ * they are old when another commit was looked at, and npm removes them before it asks the network.
+ */
 export function installModules() {
   const installed = modified('node_modules/.package-lock.json');
-  if (installed >= modified('package-lock.json')) return;
+  if (installed >= modified(LOCK)) return;
+  const locked = readFileSync(join(ROOT, LOCK), 'utf8');
+  // Unless somebody else has run npm since then.
+  const isKept = installed > 0 && modified(INSTALLED) >= installed;
+  if (isKept && readFileSync(join(ROOT, INSTALLED), 'utf8') === locked) return;
   say('installing node modules');
   mustRun('npm', ['ci', '--include=dev', '--loglevel=error'], 'npm ci');
+  writeFileSync(join(ROOT, INSTALLED), locked);
 }
 
 /** `dist/`, when a source is newer. */
@@ -45,9 +63,10 @@ export function installPeers() {
   }
   say(`installing ${missing.join(' ')}`);
   const install = ['install', '-y', '-q', '--no-install-recommends'];
-  if (!apt(['update', '-q'])) return;
   // One that this release of Debian lacks must not keep the others away.
-  if (!apt([...install, ...missing])) for (const name of missing) apt([...install, name]);
+  if (apt(['update', '-q']) && !apt([...install, ...missing])) {
+    for (const name of missing) apt([...install, name]);
+  }
   const left = missingPackages();
   if (left.length > 0) say(`the tests that need ${left.join(' ')} are skipped by name`);
 }
@@ -62,7 +81,7 @@ export function apt(args, { cwd = ROOT, called = args[0] } = {}) {
   const result = spawnSync('apt-get', args, {
     cwd,
     encoding: 'utf8',
-    env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
+    env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive', LC_ALL: 'C' },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   if (result.status === 0) return true;

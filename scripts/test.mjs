@@ -2,11 +2,11 @@
  * `npm test`: set up what is missing, then every test but the virtual machine's; `--vm` runs that
  * one. Other arguments go to vitest. The last line counts the tests.
  */
-import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fetchQsd } from './fetch-qsd.mjs';
+import { runNode } from './run-node.mjs';
 import { build, installModules, installPeers, ROOT, say } from './setup.mjs';
 
 const args = process.argv.slice(2).filter((arg) => arg !== '--vm');
@@ -24,8 +24,7 @@ if (vm) {
 const directory = mkdtempSync(join(tmpdir(), 'nbd-mirror-report-'));
 const report = join(directory, 'report.json');
 const projects = args.some((arg) => arg.startsWith('--project')) ? [] : [vm ? 'vm' : '!vm'];
-const result = spawnSync(
-  process.execPath,
+const exitCode = await runNode(
   [
     join(ROOT, 'node_modules', 'vitest', 'vitest.mjs'),
     'run',
@@ -35,12 +34,12 @@ const result = spawnSync(
     `--outputFile.json=${report}`,
     ...args,
   ],
-  { cwd: ROOT, stdio: ['ignore', 'inherit', 'inherit'] },
+  { stdin: 'ignore' },
 );
-const counted = countTests();
+const lines = countTests();
 rmSync(directory, { recursive: true });
-if (counted !== undefined) process.stdout.write(`${counted}\n`);
-process.exit(result.status ?? 1);
+for (const line of lines) process.stdout.write(`${line}\n`);
+process.exit(exitCode);
 
 function countTests() {
   let run;
@@ -48,12 +47,21 @@ function countTests() {
     run = JSON.parse(readFileSync(report, 'utf8'));
   } catch {
     say('vitest wrote no report');
-    return undefined;
+    return [];
   }
-  // A file that could not be loaded has no tests to count, but it is a failure.
-  const broken = run.testResults.filter(
-    (file) => file.status === 'failed' && file.assertionResults.length === 0,
+  const files = run.testResults;
+  // A file that could not be loaded, or whose preparation failed, has no test that failed.
+  const broken = files.filter(
+    ({ status, assertionResults: tests }) =>
+      status === 'failed' && !tests.some((test) => test.status === 'failed'),
   ).length;
   const skipped = run.numPendingTests + run.numTodoTests;
-  return `${run.numPassedTests} passed, ${run.numFailedTests + broken} failed, ${skipped} skipped`;
+  const tests = files.flatMap(({ assertionResults }) => assertionResults);
+  const lacks = tests.flatMap(({ status, fullName }) =>
+    status === 'skipped' ? (/\[(missing: [^\]]*)\]/.exec(fullName)?.[1] ?? []) : [],
+  );
+  return [
+    ...[...new Set(lacks)].map((lack) => `skipped for what is ${lack}`),
+    `${run.numPassedTests} passed, ${run.numFailedTests + broken} failed, ${skipped} skipped`,
+  ];
 }

@@ -1,5 +1,6 @@
 /** Disks for which the page cache does not help. */
 import { open } from 'node:fs/promises';
+import { attachLoop } from '../support/loop-device.ts';
 import { mustRun, type Scope } from '../support/process.ts';
 
 export interface Storage {
@@ -31,7 +32,5 @@ export async function forget(_scope: Scope, file: string): Promise<string> {
 
 async function attach(scope: Scope, file: string): Promise<string> {
   await forget(scope, file);
-  const device = (await mustRun('losetup', ['--find', '--show', file])).trim();
-  scope.onClose(async () => void (await mustRun('losetup', ['--detach', device])));
-  return forget(scope, device);
+  return forget(scope, attachLoop(scope, file).path);
 }

@@ -29,14 +29,18 @@ const RUNS = 25;
 
 export function blockNodeSuite(title: string, make: MakeNode): void {
   describe(`block node: ${title}`, () => {
-    let under: NodeUnderTest;
+    let under: NodeUnderTest | undefined;
     let node: BlockNode;
 
     beforeEach(async () => {
       under = await make({ size: SIZE, readOnly: false });
       node = under.node;
     });
-    afterEach(() => under.dispose());
+    afterEach(async () => {
+      const used = under;
+      under = undefined;
+      await used?.dispose();
+    });
 
     it('has the size of its disk and reads as zeroes', async () => {
       expect(node.size).toBe(SIZE);

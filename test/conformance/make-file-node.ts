@@ -1,4 +1,3 @@
-import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -6,6 +5,8 @@ import { FileNode, type FileNodeOptions } from '../../src/block/file-node.ts';
 import { loadSyscalls } from '../../src/sys/syscalls.ts';
 import { type Clock, systemClock } from '../../src/util/clock.ts';
 import { silentLog } from '../../src/util/log.ts';
+import { attachLoop } from '../support/loop-device.ts';
+import { Scope } from '../support/process.ts';
 import type { MakeNode } from './block-node-suite.ts';
 
 export interface FileKind {
@@ -55,41 +56,32 @@ export function makeDiskFile(
 
 export function makeFileNode(kind: FileKind = {}): MakeNode {
   return async ({ size, readOnly }) => {
+    const scope = new Scope();
     const file = makeDiskFile(size, kind.directory);
-    const node = await openFileNode(file.filename, readOnly, kind);
-    const dispose = async () => {
-      await node.close();
-      file.remove();
-    };
-    return { node, dispose };
+    scope.owns(file.remove);
+    return openIn(scope, file.filename, readOnly, kind);
   };
-}
-
-/** What the machine lacks for a loop device, or undefined. */
-export function lackForLoopDevice(): string | undefined {
-  if (process.getuid?.() !== 0) return 'root';
-  if (!fs.existsSync('/dev/loop-control')) return '/dev/loop-control (kernel module loop)';
-  try {
-    execFileSync('losetup', ['--version'], { stdio: 'ignore' });
-  } catch {
-    return 'losetup (package mount)';
-  }
-  return undefined;
 }
 
 /** A file node over a loop device over a sparse file. */
 export function makeLoopNode(kind: FileKind = {}): MakeNode {
   return async ({ size, readOnly }) => {
+    const scope = new Scope();
     const file = makeDiskFile(size);
-    const device = execFileSync('losetup', ['--find', '--show', file.filename], {
-      encoding: 'utf8',
-    }).trim();
-    const node = await openFileNode(device, readOnly, kind);
-    const dispose = async () => {
-      await node.close();
-      execFileSync('losetup', ['--detach', device]);
-      file.remove();
-    };
-    return { node, dispose };
+    scope.owns(file.remove);
+    const device = attachLoop(scope, file.filename);
+    return openIn(scope, device.path, readOnly, kind);
   };
+}
+
+/** A node, and an end of it that takes with it what `scope` owns; so does a failure. */
+async function openIn(scope: Scope, filename: string, readOnly: boolean, kind: FileKind) {
+  try {
+    const node = await openFileNode(filename, readOnly, kind);
+    scope.onClose(() => node.close());
+    return { node, dispose: () => scope.close() };
+  } catch (error) {
+    await scope.close();
+    throw error;
+  }
 }

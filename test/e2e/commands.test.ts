@@ -86,6 +86,8 @@ describe('serve with a target', () => {
 
     const answer = await runNbdMirror(['qmp', '--qmp', qmp, 'job-pause', 'id=mirror0']);
     expect(answer.stdout).toBe('{}\n');
+    expect(await is('ready')).toBe(2);
+    await runNbdMirror(['qmp', '--qmp', qmp, 'job-resume', 'id=mirror0']);
     expect(await is('ready')).toBe(0);
     const wrong = await runNbdMirror(['qmp', '--qmp', qmp, 'job-pause', 'id=nope']);
     expect([wrong.code, wrong.stderr]).toEqual([1, 'nbd-mirror: Job not found\n']);

@@ -3,7 +3,7 @@ import { existsSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { makeImage, PROGRAM, runNbdMirror, startNbdMirror } from '../support/nbd-mirror.ts';
-import { currentScope, nbdUri, tempDir } from '../support/peers.ts';
+import { currentScope, describePeers, nbdUri, tempDir } from '../support/peers.ts';
 import { mustRun } from '../support/process.ts';
 
 /** Nobody takes what is printed: the reader of a pipe has gone, the disk of a log is full. */
@@ -23,7 +23,7 @@ async function serveInto(stdio: ['ignore', 'pipe' | number, 'pipe' | number]) {
   return { server, ended, socket };
 }
 
-describe('a server', () => {
+describePeers('a server', ['nbdinfo'], () => {
   it.each([
     ['whose readers have gone', 'pipe', 'pipe', 0],
     ['whose log is full', 'pipe', '/dev/full', 0],

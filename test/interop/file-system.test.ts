@@ -1,7 +1,9 @@
+import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
+import { attachLoop, lackForLoopDevice } from '../support/loop-device.ts';
 import { makeImage, startExport } from '../support/nbd-mirror.ts';
 import {
   currentScope,
@@ -10,33 +12,37 @@ import {
   startQemuNbd,
   tempDir,
 } from '../support/peers.ts';
-import { mustRun, run } from '../support/process.ts';
+import { mustRun } from '../support/process.ts';
 
 /**
  * A real file system on our export, through nbdfuse and a loop device, while it is mirrored: the
  * copy must pass e2fsck and hold the same files.
  */
 const MiB = 1 << 20;
-const isRoot = process.getuid?.() === 0;
 
 /** Mounts a file by a loop device; returns how to undo it before the test's end. */
 async function mountLoop(file: string, mountPoint: string, options: string[] = []) {
-  const device = (await mustRun('losetup', ['--find', '--show', ...options, file])).trim();
-  currentScope().onClose(async () => void (await run('losetup', ['--detach', device])));
+  const device = attachLoop(currentScope(), file, options);
   mkdirSync(mountPoint);
   const flags = options.includes('--read-only') ? ['-o', 'ro,noload'] : [];
-  await mustRun('mount', [...flags, device, mountPoint]);
-  currentScope().onClose(async () => void (await run('umount', [mountPoint])));
-  return async () => {
-    await mustRun('umount', [mountPoint]);
-    await mustRun('losetup', ['--detach', device]);
+  await mustRun('mount', [...flags, device.path, mountPoint]);
+  const unmount = currentScope().owns(() => void execFileSync('umount', [mountPoint]));
+  return () => {
+    unmount();
+    device.detach();
   };
 }
 
-const tools = ['nbdfuse', 'qemu-nbd', 'losetup', 'mkfs.ext4', 'e2fsck', 'mount'];
+/** What the machine lacks to mount our export as root, or undefined. */
+function lackForMount(): string | undefined {
+  return lackForLoopDevice() ?? (existsSync('/dev/fuse') ? undefined : '/dev/fuse');
+}
 
-describePeers(`ext4 on a mirrored export${isRoot ? '' : ' [needs root]'}`, tools, () => {
-  it.skipIf(!isRoot).each(['background', 'write-blocking'])(
+const tools = ['nbdfuse', 'qemu-nbd', 'mkfs.ext4', 'e2fsck', 'mount', 'fstrim', 'fusermount3'];
+const lack = lackForMount();
+
+describePeers(`ext4 on a mirrored export${lack ? ` [missing: ${lack}]` : ''}`, tools, () => {
+  it.skipIf(lack !== undefined).each(['background', 'write-blocking'])(
     'is whole on the target, %s',
     async (mode) => {
       const directory = await tempDir();
@@ -58,7 +64,7 @@ describePeers(`ext4 on a mirrored export${isRoot ? '' : ' [needs root]'}`, tools
 
       mkdirSync(path('fuse'));
       const fuse = await startProcess('nbdfuse', [join(path('fuse'), 'disk'), uri]);
-      currentScope().onClose(async () => void (await run('fusermount3', ['-u', path('fuse')])));
+      currentScope().owns(() => void execFileSync('fusermount3', ['-u', path('fuse')]));
       await fuse.waitUntil(() => existsSync(join(path('fuse'), 'disk')), 'the fuse mount');
       await mustRun('mkfs.ext4', ['-q', '-F', join(path('fuse'), 'disk')]);
       const unmount = await mountLoop(join(path('fuse'), 'disk'), path('mnt'));
@@ -71,7 +77,7 @@ describePeers(`ext4 on a mirrored export${isRoot ? '' : ' [needs root]'}`, tools
       files.set('file5', randomBytes(5_000_000));
       writeFileSync(join(path('mnt'), 'file5'), files.get('file5')!);
       await mustRun('fstrim', [path('mnt')]);
-      await unmount();
+      unmount();
 
       await qmp.event('BLOCK_JOB_READY');
       await qmp.execute('block-job-cancel', { device: 'm' });

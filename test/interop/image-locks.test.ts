@@ -2,9 +2,10 @@ import { closeSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { MiB } from '../../src/util/limits.ts';
-import { lackForLoopDevice, openFileNode } from '../conformance/make-file-node.ts';
+import { openFileNode } from '../conformance/make-file-node.ts';
 import { makeSparseFile } from '../support/file-rig.ts';
 import { libc } from '../support/libc.ts';
+import { attachLoop, lackForLoopDevice } from '../support/loop-device.ts';
 import {
   currentScope,
   describePeers,
@@ -91,8 +92,7 @@ it.skipIf(lack !== undefined)(
   `a device has one writer${lack ? ` [missing: ${lack}]` : ''}`,
   async () => {
     const file = await makeFile();
-    const device = (await mustRun('losetup', ['--find', '--show', file])).trim();
-    currentScope().onClose(async () => void (await run('losetup', ['--detach', device])));
+    const device = attachLoop(currentScope(), file).path;
     const node = await openFileNode(device, false);
     await expect(openFileNode(device, false)).rejects.toThrow(
       `Could not open "${device}": it is mounted, or somebody else writes to it`,

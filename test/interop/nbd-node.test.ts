@@ -39,16 +39,16 @@ describePeers('the nbd node over qemu-nbd', ['qemu-nbd'], () => {
       /Cannot open node "target": .* refuses export "b": .*b/,
     );
   });
+});
 
+describePeers('the nbd node over nbdkit', ['nbdkit'], () => {
   it('says that the server wants TLS', async () => {
     const keys = join(await tempDir(), 'keys.psk');
     await writeFile(keys, `alice:${'00'.repeat(32)}\n`);
     const { socket } = await startNbdkit(['--tls=require', `--tls-psk=${keys}`, 'memory', '1M']);
     await expect(openNbdNode(socket)).rejects.toThrow(/requires TLS, which is not supported/);
   });
-});
 
-describePeers('the nbd node over nbdkit', ['nbdkit'], () => {
   it('keeps to a minimum of 4096 and a maximum of 64 KiB', async () => {
     const { socket } = await startNbdkit([
       '--filter=blocksize-policy',

@@ -39,6 +39,9 @@ describePeers('quit', TOOLS, () => {
       sync: 'full',
       speed: 65_536,
     });
+    // It has looked what there is to do.
+    const jobs = () => daemon.qmp.execute('query-jobs');
+    await expect.poll(async () => (await jobs())[0]?.['total-progress']).toBe(8 * MiB);
     await daemon.qmp.execute('quit');
     expect(await daemon.process.exited).toBe(0);
     expect(storyOf(daemon)).toEqual([...STARTED, ...CANCELLED]);

@@ -8,7 +8,9 @@ import { type QmpRig, startQmpRig } from '../support/qmp-rig.ts';
 /** iotest nbd-multiconn: CAN_MULTI_CONN, what it promises, and who may count on it. */
 const MiB = 1 << 20;
 
-describePeers('several connections to one disk', ['nbdinfo', 'nbdsh', 'qemu-nbd'], () => {
+const tools = ['nbdinfo', 'nbdsh', 'qemu-nbd', 'qemu-io'];
+
+describePeers('several connections to one disk', tools, () => {
   const startExport = async (server: object, writable: boolean): Promise<QmpRig> => {
     const rig = await startQmpRig();
     await rig.execute('blockdev-add', { driver: 'x-memory', 'node-name': 'disk', size: MiB });

@@ -61,9 +61,12 @@ export async function startDiskRig(options: DiskRigOptions): Promise<DiskRig> {
     await execute('blockdev-add', { driver: 'nbd', 'node-name': name, server, ...more });
   };
   await addNbd('target', await startQemuNbd({ file: targetFile, args: ['--discard=unmap'] }));
-  const io = (...commands: string[]) => {
+  const io = async (...commands: string[]) => {
     const script = commands.flatMap((command) => ['-c', command]);
-    return mustRun('qemu-io', ['-f', 'raw', ...script, rig.uri('disk')]);
+    const output = await mustRun('qemu-io', ['-f', 'raw', ...script, rig.uri('disk')]);
+    // Of requests that fail behind it, it does not tell by its exit code.
+    if (output.includes('failed')) throw new Error(`qemu-io: ${output}`);
+    return output;
   };
   return {
     ...rig,

@@ -2,7 +2,7 @@
  * Foreign programs as tests and benchmarks use them: started, waited for, quoted when something
  * goes wrong, and gone afterwards. A `Scope` owns what was started in it. Two nets lie below:
  * programs get a parent-death signal where setpriv(1) exists, and whatever is left is killed and
- * removed when we exit.
+ * removed when we exit (see last-net.ts for who is ended by a signal).
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, readFileSync, rmSync } from 'node:fs';
@@ -10,7 +10,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { hasTool } from './tools.ts';
+import { hasTool, SEARCH_PATH } from './tools.ts';
 
 const READY_MS = 20_000;
 const STOP_MS = 5_000;
@@ -19,10 +19,25 @@ const OUTPUT_CHARACTERS_MAX = 256 * 1024;
 
 const alive = new Set<{ kill(signal: NodeJS.Signals): unknown }>();
 const directories = new Set<string>();
-process.on('exit', () => {
-  for (const child of alive) child.kill('SIGKILL');
-  for (const path of directories) rmSync(path, { recursive: true, force: true });
-});
+const undoings = new Set<() => void>();
+process.on('exit', removeAll);
+
+/** Ends and removes whatever scopes own still. */
+export function removeAll(): void {
+  const removals = [
+    // The latest first: what a program serves is unmounted before the program is ended.
+    ...[...undoings].reverse(),
+    ...[...alive].map((child) => () => void child.kill('SIGKILL')),
+    ...[...directories].map((path) => () => rmSync(path, { recursive: true, force: true })),
+  ];
+  for (const remove of removals) {
+    try {
+      remove();
+    } catch {
+      // What cannot be removed must not keep the others.
+    }
+  }
+}
 
 /**
  * What one can do with a program, whether it is our child or went into the background by itself.
@@ -153,8 +168,14 @@ class DaemonProcess implements StoppableProcess {
     alive.add(this);
   }
 
+  /** One that has ended stays in the process table where nobody asks for it, as in containers. */
   get running(): boolean {
-    return existsSync(`/proc/${this.pid}`);
+    try {
+      const stat = readFileSync(`/proc/${this.pid}/stat`, 'utf8');
+      return stat.slice(stat.lastIndexOf(')') + 2)[0] !== 'Z';
+    } catch {
+      return false;
+    }
   }
 
   kill(name: NodeJS.Signals): void {
@@ -171,9 +192,11 @@ class DaemonProcess implements StoppableProcess {
 
   async stop(): Promise<void> {
     this.signal('SIGTERM');
-    const deadline = performance.now() + STOP_MS;
+    const start = performance.now();
     while (this.running) {
-      if (performance.now() > deadline) this.signal('SIGKILL');
+      const waitedMs = performance.now() - start;
+      if (waitedMs > 2 * STOP_MS) throw new Error(`process ${this.pid} cannot be ended`);
+      if (waitedMs > STOP_MS) this.signal('SIGKILL');
       await pause(POLL_MS);
     }
     alive.delete(this);
@@ -186,6 +209,19 @@ export class Scope {
 
   onClose(closer: () => Promise<unknown>): void {
     this.#closers.push(closer);
+  }
+
+  /**
+   * For what no exit of ours ends, such as a mount: `undo` is called once, when the returned
+   * function is, or at `close`, or when we are ended.
+   */
+  owns(undo: () => void): () => void {
+    const once = () => {
+      if (undoings.delete(once)) undo();
+    };
+    undoings.add(once);
+    this.onClose(async () => once());
+    return once;
   }
 
   async tempDir(): Promise<string> {
@@ -228,20 +264,33 @@ export class Scope {
     options: { pidFile: string; readySocket: string },
   ): Promise<StoppableProcess> {
     await mustRun(command, args);
+    const { pidFile, readySocket } = options;
     const deadline = performance.now() + READY_MS;
-    while (!(isListening(options.readySocket) && existsSync(options.pidFile))) {
-      if (performance.now() > deadline) throw new Error(`${command} does not listen in time`);
-      await pause(POLL_MS);
-    }
-    const daemon = new DaemonProcess(Number(readFileSync(options.pidFile, 'utf8')));
+    const until = async (seen: () => boolean, what: string) => {
+      while (!seen()) {
+        if (performance.now() > deadline) throw new Error(`${command}: no ${what} in time`);
+        await pause(POLL_MS);
+      }
+    };
+    await until(() => existsSync(pidFile) && readFileSync(pidFile, 'utf8').trim() !== '', pidFile);
+    const daemon = new DaemonProcess(Number(readFileSync(pidFile, 'utf8')));
     this.onClose(() => daemon.stop());
+    await until(() => isListening(readySocket), readySocket);
     return daemon;
   }
 
+  /** One closer that fails does not keep the others from their work. */
   async close(): Promise<void> {
+    const failures: unknown[] = [];
     for (let closer = this.#closers.pop(); closer !== undefined; closer = this.#closers.pop()) {
-      await closer();
+      try {
+        await closer();
+      } catch (error) {
+        failures.push(error);
+      }
     }
+    if (failures.length === 1) throw failures[0];
+    if (failures.length > 1) throw new AggregateError(failures, failures.join('; '));
   }
 }
 
@@ -321,7 +370,7 @@ function spawnProcess(
     wrapped ? ['--pdeathsig', 'KILL', '--', command, ...args] : args,
     {
       stdio: [input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
-      env: { ...process.env, ...options.env },
+      env: { ...process.env, PATH: SEARCH_PATH, ...options.env },
       ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     },
   );

@@ -25,6 +25,7 @@ export class QmpConnection {
   #unread = '';
   #waiters: ((message: Message) => void)[] = [];
   readonly #watchers = new Set<() => void>();
+  readonly #ended: Promise<never>;
 
   static async connect(path: string): Promise<QmpConnection> {
     const connection = new QmpConnection(createConnection({ path }));
@@ -42,6 +43,10 @@ export class QmpConnection {
       for (const line of lines) if (line.trim() !== '') this.#take(JSON.parse(line) as Message);
     });
     socket.on('error', () => {});
+    this.#ended = new Promise((_, reject) => {
+      socket.on('close', () => reject(new Error('the QMP server has closed the connection')));
+    });
+    this.#ended.catch(() => {});
   }
 
   /** The command's `return`; throws its error's sentence. */
@@ -62,7 +67,7 @@ export class QmpConnection {
 
   /** The first event of this name (and with these data), also if it has come already. */
   event(name: string, data: Record<string, unknown> = {}): Promise<QmpEvent> {
-    return new Promise((resolve) => {
+    const told = new Promise<QmpEvent>((resolve) => {
       const look = () => {
         const found = this.events.find(
           (event) =>
@@ -76,6 +81,7 @@ export class QmpConnection {
       this.#watchers.add(look);
       look();
     });
+    return this.#unlessEnded(told);
   }
 
   close(): void {
@@ -83,7 +89,15 @@ export class QmpConnection {
   }
 
   #reply(): Promise<Message> {
-    return new Promise((resolve) => this.#waiters.push(resolve));
+    const reply = new Promise<Message>((resolve) => this.#waiters.push(resolve));
+    return this.#unlessEnded(reply);
+  }
+
+  /** Nobody has to wait for it: it may be the test that ends the connection. */
+  #unlessEnded<T>(coming: Promise<T>): Promise<T> {
+    const first = Promise.race([coming, this.#ended]);
+    first.catch(() => {});
+    return first;
   }
 
   #take(message: Message): void {

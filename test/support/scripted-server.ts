@@ -17,8 +17,6 @@ export interface ScriptedServer {
   readonly address: UnixAddress;
   /** Connections taken so far. */
   readonly connections: number;
-  /** What a script failed with, if one did, other than by the client's going. */
-  readonly failures: unknown[];
   /** Cuts every connection. */
   cut(): void;
 }
@@ -26,6 +24,7 @@ export interface ScriptedServer {
 export async function startScriptedServer(script: Script): Promise<ScriptedServer> {
   const path = join(await tempDir(), 'nbd.sock');
   const sockets = new Set<Socket>();
+  /** What scripts failed with, other than by the client's going. */
   const failures: unknown[] = [];
   let connections = 0;
   const server = createServer((socket) => {
@@ -44,10 +43,10 @@ export async function startScriptedServer(script: Script): Promise<ScriptedServe
   currentScope().onClose(async () => {
     server.close();
     cut();
+    if (failures.length > 0) throw new AggregateError(failures, `a script: ${failures.join('; ')}`);
   });
   return {
     address: { type: 'unix', path },
-    failures,
     cut,
     get connections() {
       return connections;

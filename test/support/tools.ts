@@ -9,15 +9,15 @@ export const PACKAGE_OF_TOOL: Readonly<Record<string, string>> = JSON.parse(
   readFileSync(new URL('./peer-packages.json', import.meta.url), 'utf8'),
 );
 
-// Where administrators' programs are, although a plain user's PATH often leaves it out.
-const SYSTEM_DIRECTORIES = ['/usr/sbin', '/sbin'];
+/** With the places of administrators' programs, which a plain user's PATH often leaves out. */
+export const SEARCH_PATH = [process.env['PATH'] ?? '', '/usr/sbin', '/sbin'].join(delimiter);
 const known = new Map<string, boolean>();
 
 /** Whether `name` can be started, by PATH or by absolute path. */
 export function hasTool(name: string): boolean {
   let found = known.get(name);
   if (found === undefined) {
-    const directories = [...(process.env['PATH'] ?? '').split(delimiter), ...SYSTEM_DIRECTORIES];
+    const directories = SEARCH_PATH.split(delimiter);
     const paths = isAbsolute(name) ? [name] : directories.map((directory) => join(directory, name));
     found = paths.some(isExecutable);
     known.set(name, found);

@@ -1,4 +1,4 @@
-import { describe, expect, it, vi } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { DirtyBitmap } from '../../../src/bitmap/dirty-bitmap.ts';
 import { BlockError } from '../../../src/util/errors.ts';
 import { areEqual, MirrorRig, pattern } from '../../support/mirror-rig.ts';
@@ -53,7 +53,7 @@ describe('a mirror of what the page cache has', () => {
       verb === 'status' ? new Promise<void>((resolve) => answers.push(resolve)) : undefined;
     const bitmap = rig.bitmap('b', [[0, MiB]]);
     const job = rig.mirror({ bitmap: 'b' });
-    await vi.waitFor(() => expect(answers).toHaveLength(1));
+    await expect.poll(() => answers).toHaveLength(1);
     job.cancel({ force: true });
     for (const answer of answers) answer();
     await job.ended;
@@ -73,7 +73,7 @@ describe('a mirror of what the page cache has', () => {
     rig.source.addBitmap(bitmap);
     bitmap.set(0, 4 * MiB);
     const job = rig.mirror({ bitmap: 'b' });
-    await vi.waitFor(() => expect(hung.length).toBeGreaterThan(1));
+    await expect.poll(() => hung.length).toBeGreaterThan(1);
     const before = hung.length;
     job.cancel({ force: true });
     for (const reject of hung) reject(new BlockError('ECANCELED', 'cancelled'));

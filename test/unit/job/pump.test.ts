@@ -75,7 +75,7 @@ describe('what clients that write are left in peace for', () => {
         throw Object.assign(new Error('on fire'), { code: 'EIO' });
     };
     await rig.client.node.write(0, pattern(4096, 2));
-    await vi.waitFor(async () => expect(await areEqual(rig.source, rig.target)).toBe(true));
+    await expect.poll(() => areEqual(rig.source, rig.target)).toBe(true);
     return new Set(seen.restsFor);
   }
 
@@ -110,7 +110,7 @@ describe('what clients that write are left in peace for', () => {
     ] as const) {
       seen.restsFor.length = 0;
       await rig.client.node.writeZeroes(0, bytes);
-      await vi.waitFor(() => expect(job.query()['x-dirty-bytes']).toBe(0));
+      await expect.poll(() => job.query()['x-dirty-bytes']).toBe(0);
       expect(seen.restsFor[0]).toBe(rests);
     }
   });

@@ -55,7 +55,7 @@ async function writeBeginning(
   data: Buffer,
 ) {
   client.send(encodeRequest({ type: NBD_CMD_WRITE, offset: MiB, length: LONG }), data);
-  await vi.waitFor(() => expect(directBytes()).toBe(data.length));
+  await expect.poll(() => directBytes()).toBe(data.length);
 }
 
 function recording(node: BlockNode): DirtyBitmap {
@@ -127,7 +127,7 @@ describe('a long WRITE to a file', () => {
       encodeRequest({ type: NBD_CMD_WRITE, offset: MiB, length: LONG }),
       pattern(10_000, 2),
     );
-    await vi.waitFor(() => expect(rig.directBytes()).toBe(8192));
+    await expect.poll(() => rig.directBytes()).toBe(8192);
     client.send(pattern(LONG - 10_000, 3));
     expect((await client.reply()).error).toBe(0);
     const expected = Buffer.concat([pattern(10_000, 2), pattern(LONG - 10_000, 3)]);
@@ -254,14 +254,14 @@ describe('a long WRITE that is cut off', () => {
     const rig = await directRig();
     await writeBeginning(rig, pattern(128 * KiB, 2));
     rig.client.close();
-    await vi.waitFor(() => expect(rig.export.clients.size).toBe(0));
+    await expect.poll(() => rig.export.clients.size).toBe(0);
     expect(recording(rig.node).count).toBe(0);
   });
 
   it('is mirrored as far as it came', async () => {
     const rig = await directRig();
     const { job, target } = mirror(rig, 'background');
-    await vi.waitFor(() => expect(job.status).toBe('ready'));
+    await expect.poll(() => job.status).toBe('ready');
     await writeBeginning(rig, pattern(128 * KiB, 2));
     rig.client.close();
     await once(rig.client.socket, 'close');
@@ -280,7 +280,7 @@ describe('what begins within a long WRITE', () => {
     rig.receive.mockClear();
     await writeBeginning(rig, pattern(64 * KiB, 2));
     rig.client.send(pattern(64 * KiB, 3));
-    await vi.waitFor(() => expect(rig.directBytes()).toBe(128 * KiB));
+    await expect.poll(() => rig.directBytes()).toBe(128 * KiB);
     const bitmap = recording(rig.node);
     expect(bitmap.count).toBe(128 * KiB);
     rig.client.send(pattern(LONG - 128 * KiB, 3));
@@ -294,7 +294,7 @@ describe('what begins within a long WRITE', () => {
       const rig = await directRig();
       await writeBeginning(rig, pattern(128 * KiB, 2));
       const { job, target } = mirror(rig, 'write-blocking', sync);
-      await vi.waitFor(() => expect(job.status).toBe('ready'));
+      await expect.poll(() => job.status).toBe('ready');
       rig.client.send(pattern(LONG - 128 * KiB, 3));
       expect((await rig.client.reply()).error).toBe(0);
       expect(rig.directBytes()).toBe(128 * KiB);
@@ -318,7 +318,7 @@ describe('what begins within a long WRITE', () => {
     };
     rig.receive.mockReturnValue(undefined);
     rig.client.send(pattern(LONG - 128 * KiB, 3));
-    await vi.waitFor(() => expect(rig.export.counters.writes).toBe(2));
+    await expect.poll(() => rig.export.counters.writes).toBe(2);
     expect(recording(rig.node).count).toBe(128 * KiB);
     answer();
     expect((await rig.client.reply()).error).toBe(0);
