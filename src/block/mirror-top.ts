@@ -72,6 +72,8 @@ export class MirrorTop extends FilterNode {
   copiesSynchronously = false;
   /** Clients are about to move to the target: who comes below would see no more writes. */
   isLeaving = false;
+  /** What the target reads as it has: it has not failed to flush. */
+  trustsTarget = true;
   /** What of them goes there is whole multiples of this: the rest is read from the source. */
   writeUnitBytes = 1;
 
@@ -112,8 +114,7 @@ export class MirrorTop extends FilterNode {
     this.#listener = options.listener;
     const { size, granularity } = options.dirty.bitmap;
     this.unflushed = new Unflushed({ size, granularity });
-    const onFailed = () => this.markUnflushed();
-    this.#targetFlush = new TargetFlush(options.target, this.unflushed, onFailed);
+    this.#targetFlush = new TargetFlush(options.target, this.unflushed, () => this.#targetLost());
   }
 
   /** How what is zero, and nobody has asked to have written, is sent to the target. */
@@ -156,10 +157,9 @@ export class MirrorTop extends FilterNode {
     this.#cancelled = true;
   }
 
-  /** What is on its way to the target fails soon, and so do flushes that wait for others. */
-  giveUp(): void {
+  /** The mirror is over and its clients are not on the target: they wait for no flush of it. */
+  giveUpFlushes(): void {
     this.#targetFlush.giveUp();
-    this.#target.node.cancelInFlight();
   }
 
   /** Resolves when no client write is on its way. */
@@ -246,6 +246,8 @@ export class MirrorTop extends FilterNode {
     const source = this.child.flush();
     if (!this.copiesSynchronously) return source;
     const target = this.flushTarget().catch((error: unknown) => {
+      // Of a mirror that is over nobody is told.
+      if (this.#successor !== undefined) return;
       this.#listener.onActiveError(asBlockError(error, "Cannot flush the mirror's target"));
     });
     return Promise.all([source, target]).then(() => {});
@@ -264,6 +266,11 @@ export class MirrorTop extends FilterNode {
     for (const { offset, length } of this.lock.ranges()) this.dirty.mark(offset, length);
     for (const run of this.unflushed.takeAll()) this.dirty.mark(run.offset, run.length);
     this.#listener.onMarked();
+  }
+
+  #targetLost(): void {
+    this.trustsTarget = false;
+    this.markUnflushed();
   }
 
   /** The source alone; the range is dirty before the client hears of it. */
@@ -337,9 +344,11 @@ export class MirrorTop extends FilterNode {
     const toTarget = wanted && this.#beginTarget(write, wanted);
     const toSource = this.#beginSource(write);
     if (wanted !== undefined && targetFollows && write.sourceFailure === undefined) {
-      const follow = () => this.#followSource(wanted, write.request);
+      const follow = () => {
+        this.#noteDurable(write);
+        return this.#followSource(wanted, write.request);
+      };
       write.beginSide();
-      this.#noteDurable(write);
       // A failure of the source is not one of the target.
       watch(
         Promise.resolve(toSource).then(follow, () => {}),
@@ -405,7 +414,7 @@ export class MirrorTop extends FilterNode {
       this.unflushed.add(wanted!.offset, wanted!.length);
       durable?.end();
       // It may have failed for what was written before it, of which no flush will tell again.
-      if (targetFailure !== undefined && durable !== undefined) this.markUnflushed();
+      if (targetFailure !== undefined && durable !== undefined) this.#targetLost();
     },
     bothEnded: (write) => this.#onActiveEnd(write),
   };

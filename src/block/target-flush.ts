@@ -20,8 +20,9 @@ export class TargetFlush {
   /** Ends, well or not, with the last flush. */
   #last: Promise<void> = Promise.resolve();
   #isGivenUp = false;
+  #onGivenUp = () => {};
 
-  /** `onFailed`: before the flush rejects. */
+  /** `onFailed`: the target may have lost what it answered; before the flush rejects. */
   constructor(target: NodeUse, unflushed: Unflushed, onFailed: () => void) {
     this.#target = target;
     this.#unflushed = unflushed;
@@ -39,22 +40,39 @@ export class TargetFlush {
     return this.#durable.begin();
   }
 
-  /** Flushes that have not begun fail at once: the target may hang. */
+  /**
+   * The mirror is over: nobody waits for its target any more, which may hang. Fails what waits,
+   * which says nothing of the target.
+   */
   giveUp(): void {
     this.#isGivenUp = true;
+    this.#onGivenUp();
   }
 
   async #once(): Promise<void> {
     const end = this.#unflushed.beginFlush();
     try {
-      if (this.#isGivenUp) throw new BlockError('ECANCELED', 'The mirror was cancelled');
-      await this.#target.node.flush();
-      await this.#durable.settled();
+      await Promise.race([this.#givenUp(), this.#flushed()]);
       end(true);
     } catch (error) {
       end(false);
-      this.#onFailed();
+      if (!this.#isGivenUp) this.#onFailed();
       throw error;
     }
+  }
+
+  async #flushed(): Promise<void> {
+    if (this.#isGivenUp) return;
+    await this.#target.node.flush();
+    await this.#durable.settled();
+  }
+
+  /** Rejects when it is. */
+  #givenUp(): Promise<never> {
+    return new Promise((_, reject) => {
+      const giveUp = () => reject(new BlockError('ECANCELED', 'The mirror is over'));
+      if (this.#isGivenUp) giveUp();
+      else this.#onGivenUp = giveUp;
+    });
   }
 }

@@ -382,7 +382,8 @@ export class Copier {
   async #zero(range: DiskRange): Promise<void> {
     this.#top.unflushed.add(range.offset, range.length);
     try {
-      if (this.#skipsZeroes && (await this.#targetIsZero(range))) return;
+      const mayAsk = this.#skipsZeroes && this.#top.trustsTarget;
+      if (mayAsk && (await this.#targetIsZero(range))) return;
       this.#assertWanted();
       const startMs = this.#clock.now();
       await this.#target().writeZeroes(range.offset, range.length, this.#top.zeroFlags);

@@ -16,15 +16,16 @@ const LAST_FLUSH_MS = 1000;
 /**
  * The last that a job that ends badly asks of its target. What it answered and does not flush now
  * nobody will have flushed, so it may be lost with the target's host: that is dirty again, for
- * whoever goes on with the bitmap. (QEMU forgets it.) Takes a second at most.
+ * whoever goes on with the bitmap. (QEMU forgets it.) Takes a second at most; then no other flush
+ * waits for the target either.
  */
 export async function lastFlush(
   { bitmap, top, target }: LastFlushParts,
   clock: Clock,
 ): Promise<void> {
   // One of the job's own ends with it.
-  if (bitmap.name === undefined) return;
-  if (target.node.unreachable === undefined) {
+  const isKept = bitmap.name !== undefined;
+  if (isKept && target.node.unreachable === undefined) {
     let timer: Timer | undefined;
     const timeUp = new Promise<void>((resolve) => {
       timer = clock.after(LAST_FLUSH_MS, resolve);
@@ -32,7 +33,8 @@ export async function lastFlush(
     await Promise.race([flushIfPossible(top), timeUp]);
     timer?.cancel();
   }
-  top.markUnflushed();
+  top.giveUpFlushes();
+  if (isKept) top.markUnflushed();
 }
 
 async function flushIfPossible(top: MirrorTop): Promise<void> {

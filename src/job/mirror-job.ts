@@ -202,6 +202,7 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
           target: target.node,
           targetIsZero: this.#settings.targetIsZero,
           trustsZeroes: this.#settings.trustsZeroes,
+          flushTarget: () => top.flushTarget(),
           dirty: top.dirty,
           pausePoint: async () => {
             await this.pausePoint();
@@ -374,12 +375,12 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
   }
 
   protected onForceCancel(): void {
-    const { top, source } = this.#parts;
+    const { top, source, target } = this.#parts;
     this.#updateMode();
     this.#copier.cancel();
     top.cancel();
     source.hurry();
-    this.#parting = lastFlush(this.#parts, this.clock).then(() => top.giveUp());
+    this.#parting = lastFlush(this.#parts, this.clock).then(() => target.node.cancelInFlight());
   }
 
   protected onResume(): void {
@@ -402,6 +403,7 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
   }
 
   protected abort(): void {
+    this.#parts.top.cancel();
     this.#updateMode();
     this.#dissolve(this.#parts.top.child);
   }
@@ -431,7 +433,7 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
     this.#stopWatching();
     pitfalls.end();
     await this.#parting;
-    if (this.#fatal !== undefined) top.giveUp();
+    if (top.child !== target.node) top.giveUpFlushes();
     await top.idle();
     sourceUse.release();
     target.release();

@@ -28,6 +28,7 @@ export async function markInitial(options: {
   targetIsZero: boolean;
   /** What reads as zeroes in a target that has data elsewhere is zero, and stays so. */
   trustsZeroes: boolean;
+  flushTarget: () => Promise<void>;
   dirty: DirtyMap;
   pausePoint: () => Promise<boolean>;
 }): Promise<void> {
@@ -55,12 +56,13 @@ export async function markInitial(options: {
 async function markTargetData(options: {
   target: BlockNode;
   trustsZeroes: boolean;
+  flushTarget: () => Promise<void>;
   dirty: DirtyMap;
   pausePoint: () => Promise<boolean>;
 }): Promise<boolean> {
-  const { target, trustsZeroes, dirty, pausePoint } = options;
+  const { target, trustsZeroes, flushTarget, dirty, pausePoint } = options;
   // Zeroes that it may lose with its host, and that nobody would write again, are none.
-  if (!(await isFlushed(target))) return false;
+  if (!(await succeeds(flushTarget))) return false;
   const mark = ({ offset, length }: DiskRange) => dirty.mark(offset, length);
   const untold: DiskRange[] = [{ offset: 0, length: target.size }];
   // About as far as one answer reaches, the others will.
@@ -92,9 +94,9 @@ async function markTargetData(options: {
   return zeroBytes > 0;
 }
 
-async function isFlushed(target: BlockNode): Promise<boolean> {
+async function succeeds(work: () => Promise<void>): Promise<boolean> {
   try {
-    await target.flush();
+    await work();
     return true;
   } catch (error) {
     if (error instanceof BlockError) return false;

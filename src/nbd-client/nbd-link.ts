@@ -149,8 +149,9 @@ export class NbdLink {
    */
   cancelInFlight(reason: BlockError): void {
     this.#rejectWaiters(reason);
-    for (const leaving of this.#leaving) leaving.abort(reason);
+    // First: who asks for it may find out that it is leaving.
     const { client } = this;
+    for (const leaving of this.#leaving) leaving.abort(reason);
     if (client === undefined || client.pending === 0) return;
     client.abort(reason);
     this.#lost(client, true);

@@ -65,8 +65,8 @@ async function toCopy(
   await markInitial({
     sync: 'full',
     source: source as unknown as BlockNode,
-    // It has all that it tells of on its disk.
-    target: Object.assign(target, { flush: async () => {} }) as unknown as BlockNode,
+    target: target as unknown as BlockNode,
+    flushTarget: async () => {},
     targetIsZero,
     trustsZeroes,
     dirty: new DirtyMap(bitmap),

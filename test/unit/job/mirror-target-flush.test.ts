@@ -123,6 +123,55 @@ it.each(['cancelled by force', 'failed'])(
   },
 );
 
+it('a forced cancel gets through while the end waits behind flushes of clients', async () => {
+  const rig = new MirrorRig({ size: MiB });
+  const job = rig.mirror({ copyMode: 'write-blocking' });
+  await rig.ready();
+  rig.target.meddle = () => new Promise(() => {});
+  const flushes = [1, 2].map(() => Promise.resolve(rig.client.node.flush()));
+  job.cancel({ force: false });
+  await settled();
+  job.cancel({ force: true });
+  await Promise.all([...flushes, job.ended]);
+});
+
+it('a mirror that has failed leaves the connection to its target to others', async () => {
+  const rig = new MirrorRig({ size: MiB });
+  await rig.source.write(A, pattern(GRANULE, 1));
+  rig.source.meddle = (verb) => {
+    if (verb === 'read') throw lost();
+  };
+  const job = rig.mirror();
+  await job.ended;
+  expect([job.error, rig.target.cancelled]).toEqual(['Input/output error', 0]);
+});
+
+it('a flush at a target that hangs is no business of a mirror that has ended well', async () => {
+  const rig = new MirrorRig({ size: MiB });
+  const job = rig.mirror({ copyMode: 'write-blocking', autoFinalize: false });
+  await rig.ready();
+  job.cancel({ force: false });
+  await rig.event('BLOCK_JOB_PENDING');
+  rig.target.meddle = () => new Promise(() => {});
+  const flushes = [1, 2].map(() => Promise.resolve(rig.client.node.flush()));
+  await settled();
+  job.finalize();
+  await Promise.all([...flushes, job.ended]);
+  expect(rig.story).not.toContain('BLOCK_JOB_ERROR');
+});
+
+it('a flush does not wait for a durable request that has only begun on the source', async () => {
+  const { rig, job } = await rigAndBitmap();
+  const onSource = new Waits();
+  rig.source.meddle = (verb) => (verb === 'discard' ? onSource.add() : undefined);
+  const discard = rig.client.node.discard(A, GRANULE, WRITE_FUA);
+  await rig.client.node.flush();
+  onSource.end(0);
+  await discard;
+  job.cancel({ force: true });
+  await job.ended;
+});
+
 it('a mirror relies on zeroes of its target only when these are on its disk', async () => {
   const rig = new MirrorRig({ size: MiB });
   rig.target.meddle = (verb) => {
@@ -133,5 +182,6 @@ it('a mirror relies on zeroes of its target only when these are on its disk', as
   const job = rig.mirror();
   await rig.ready();
   expect(job.progressTotal).toBe(MiB);
+  expect(rig.target.log.filter((entry) => entry.startsWith('zero'))).not.toEqual([]);
   await rig.jobs.cancelAll();
 });
