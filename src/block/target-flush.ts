@@ -41,8 +41,7 @@ export class TargetFlush {
   }
 
   /**
-   * The mirror is over: nobody waits for its target any more, which may hang. Fails what waits,
-   * which says nothing of the target.
+   * The mirror is over: nobody waits for its target any more, which may hang. Fails what waits.
    */
   giveUp(): void {
     this.#isGivenUp = true;
@@ -56,7 +55,7 @@ export class TargetFlush {
       end(true);
     } catch (error) {
       end(false);
-      if (!this.#isGivenUp) this.#onFailed();
+      this.#onFailed();
       throw error;
     }
   }

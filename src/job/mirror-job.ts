@@ -355,8 +355,7 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
 
   protected onComplete(): void {
     assertMayPivot(this.id, this.#parts.top, this.#parts.graph);
-    const isOver = this.forceCancelled || this.#fatal !== undefined;
-    if (isOver || (this.#shouldEnd && !this.#pivots)) {
+    if (this.forceCancelled || this.#fatal || (this.#shouldEnd && !this.#pivots)) {
       throw new RefusedError(`The active block job '${this.id}' cannot be completed`);
     }
     this.#pivots = true;
@@ -410,7 +409,7 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
 
   /** Takes the filter out of the graph in one go; recording is on again before the first write. */
   #dissolve(successor: BlockNode): void {
-    const { graph, source, top, bitmap } = this.#parts;
+    const { graph, source, target, top, bitmap } = this.#parts;
     if (bitmap.name === undefined) {
       // The hand-over may have failed half-way: the private bitmap is then still on the source.
       const holder = top.bitmaps.includes(bitmap) ? top : source;
@@ -418,6 +417,7 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
     } else {
       source.setRecording(bitmap, true);
     }
+    target.release();
     graph.replace(top, successor);
     graph.remove(top);
     top.retire(successor);
@@ -436,7 +436,6 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
     if (top.child !== target.node) top.giveUpFlushes();
     await top.idle();
     sourceUse.release();
-    target.release();
     // Client writes may have reached the target after its last flush.
     if (this.#fatal !== undefined || this.forceCancelled) top.markUnflushed();
     bitmap.busy = false;

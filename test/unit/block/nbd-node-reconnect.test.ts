@@ -46,6 +46,14 @@ const hangs: Script = async (peer) => {
   await peer.forever();
 };
 
+/** Says that it shuts down, and does not answer any more what it had before. */
+const leaves: Script = async (peer) => {
+  await peer.negotiate();
+  await peer.request();
+  peer.simple(await peer.request(), wire.NBD_ESHUTDOWN);
+  await peer.forever();
+};
+
 function servesAs(change: Partial<typeof GOOD_EXPORT>): Script {
   return async (peer: ScriptedPeer) => {
     await peer.negotiate({ ...GOOD_EXPORT, ...change });
@@ -283,12 +291,6 @@ describe('cancelling requests in flight', () => {
   });
 
   it('fails what a server that is shutting down does not answer any more', async () => {
-    const leaves: Script = async (peer) => {
-      await peer.negotiate();
-      await peer.request();
-      peer.simple(await peer.request(), wire.NBD_ESHUTDOWN);
-      await peer.forever();
-    };
     for (const delaySeconds of [0, 100]) {
       const { node } = await open({ delaySeconds }, leaves, good);
       const hanging = failureOf(read(node));
@@ -296,6 +298,20 @@ describe('cancelling requests in flight', () => {
       node.cancelInFlight();
       expect((await hanging).code).toBe('ECANCELED');
     }
+  });
+
+  it('is what the end of the node does, when such a server had its time', async () => {
+    const { node, clock } = await open({ delaySeconds: 100 }, leaves, good);
+    const hanging = failureOf(read(node));
+    await node.flush();
+    const closed = node.close();
+    await expect
+      .poll(() => {
+        clock.advance(10_000);
+        return Promise.race([hanging.then(() => 'ended'), Promise.resolve().then(() => 'hangs')]);
+      })
+      .toBe('ended');
+    await closed;
   });
 
   it('leaves an idle connection alone', async () => {

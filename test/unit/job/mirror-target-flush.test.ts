@@ -1,6 +1,8 @@
 import { describe, expect, it } from 'vitest';
+import { MemoryNode } from '../../../src/block/memory-node.ts';
 import { WRITE_FUA } from '../../../src/block/node.ts';
 import { MirrorRig, pattern } from '../../support/mirror-rig.ts';
+import { ShakyNode } from '../../support/shaky-node.ts';
 
 /** What the target answered and may have lost: which flush answers for which write. */
 const MiB = 1 << 20;
@@ -116,12 +118,34 @@ it.each(['cancelled by force', 'failed'])(
       return new Promise(() => {});
     };
     const flushes = [1, 2, 3].map(() => Promise.resolve(rig.client.node.flush()));
+    await settled();
+    rig.target.log.length = 0;
     if (how === 'failed') await rig.client.node.write(A, pattern(GRANULE, 1));
     else job.cancel({ force: true });
     await Promise.all(flushes);
     await job.ended;
+    // The others have not been sent to it.
+    expect(rig.target.log).not.toContain('flush 0+0');
   },
 );
+
+it('what follows the source is not sent to the target of a mirror that has failed', async () => {
+  const rig = new MirrorRig({ size: MiB });
+  const job = rig.mirror({ copyMode: 'write-blocking' });
+  await rig.ready();
+  const onSource = new Waits();
+  rig.source.meddle = (verb) => (verb === 'discard' ? onSource.add() : undefined);
+  const discard = rig.client.node.discard(B, GRANULE);
+  rig.target.meddle = () => {
+    throw lost();
+  };
+  await rig.client.node.write(A, pattern(GRANULE, 1));
+  await expect.poll(() => job.status).toBe('aborting');
+  rig.target.log.length = 0;
+  onSource.end(0);
+  await Promise.all([discard, job.ended]);
+  expect(rig.target.log).toEqual([]);
+});
 
 it('a forced cancel gets through while the end waits behind flushes of clients', async () => {
   const rig = new MirrorRig({ size: MiB });
@@ -158,6 +182,34 @@ it('a flush at a target that hangs is no business of a mirror that has ended wel
   job.finalize();
   await Promise.all([...flushes, job.ended]);
   expect(rig.story).not.toContain('BLOCK_JOB_ERROR');
+});
+
+it('a flush that was on its way at a pivot is answered when the target has answered', async () => {
+  const rig = new MirrorRig({ size: MiB });
+  // Its filter stays, and comes to sit on what the clients move to.
+  rig.mirror();
+  await rig.ready();
+  const disk = new ShakyNode(new MemoryNode('disk', { size: MiB }));
+  rig.graph.add(disk);
+  const given = { id: 'mirror1', target: disk, filterNodeName: 'other-top' };
+  const job = rig.mirror({ ...given, copyMode: 'write-blocking', autoFinalize: false });
+  await rig.event('BLOCK_JOB_READY', ({ data }) => 'device' in data && data.device === 'mirror1');
+  job.complete();
+  await rig.event('BLOCK_JOB_PENDING');
+  const onDisk = new Waits();
+  disk.meddle = (verb) => (verb === 'flush' ? onDisk.add() : undefined);
+  let flushed = false;
+  const flush = Promise.resolve(rig.client.node.flush()).then(() => {
+    flushed = true;
+  });
+  await settled();
+  job.finalize();
+  await job.ended;
+  await settled();
+  expect([job.error, flushed]).toEqual([undefined, false]);
+  onDisk.end(0);
+  await flush;
+  await rig.jobs.cancelAll();
 });
 
 it('a flush does not wait for a durable request that has only begun on the source', async () => {
