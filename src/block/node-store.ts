@@ -1,6 +1,6 @@
 import { setMaxListeners } from 'node:events';
 import { assertNotBusy } from '../bitmap/usable.ts';
-import { RefusedError } from '../util/errors.ts';
+import { BlockError, RefusedError } from '../util/errors.ts';
 import type { BlockGraph, NodeUse } from './graph.ts';
 import type { BlockNode } from './node.ts';
 import { childOptions, type NodeHost, type NodeOptions, openNode } from './open-node.ts';
@@ -239,12 +239,13 @@ export class NodeStore {
 
   /** That what is left of it could not be flushed keeps no node: it is gone (as in QEMU). */
   async #closeOrTell(node: BlockNode): Promise<void> {
-    await this.#close(node).catch((error: Error) => {
-      this.#host.log.error(
-        { node: node.name, reason: error.message },
-        'a closed node could not be flushed',
-      );
-    });
+    try {
+      await this.#close(node);
+    } catch (error) {
+      if (!(error instanceof BlockError)) throw error;
+      const what = { node: node.name, reason: error.message };
+      this.#host.log.error(what, 'a closed node could not be flushed');
+    }
   }
 
   async #close(node: BlockNode): Promise<void> {
