@@ -1,3 +1,4 @@
+import { BlockError } from '../util/errors.ts';
 import type { Generation } from '../util/in-flight.ts';
 import { Pending, type Watcher } from '../util/pending.ts';
 import type { BlockNode, Completion, DiskRange } from './node.ts';
@@ -17,6 +18,8 @@ export interface ActiveRequest {
   readonly onTarget: Side | undefined;
   /** `onTarget` begins when the source is done, and not together with it. */
   readonly targetFollows: boolean;
+  /** The source may say that it cannot do it fast, and do nothing. */
+  readonly mayRefuse: boolean;
   readonly flags: number;
 }
 
@@ -77,4 +80,9 @@ export class ActiveWrite extends Pending implements Watcher {
     if (this.sourceFailure === undefined) this.succeed();
     else this.fail(this.sourceFailure);
   }
+}
+
+/** Of who may refuse: nothing has been changed. */
+export function isRefusal(failure: unknown): boolean {
+  return failure instanceof BlockError && failure.code === 'ENOTSUP';
 }

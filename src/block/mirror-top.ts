@@ -7,12 +7,7 @@ import { asBlockError, BlockError } from '../util/errors.ts';
 import type { FileBytes } from '../util/file-bytes.ts';
 import { UNIT_BUFFERS_BYTES_MAX } from '../util/limits.ts';
 import { keepsData, watch } from '../util/pending.ts';
-import {
-  type ActiveRequest,
-  ActiveWrite,
-  type ActiveWriteOwner,
-  type Side,
-} from './active-write.ts';
+import { ActiveWrite, type ActiveWriteOwner, isRefusal, type Side } from './active-write.ts';
 import { copyRange, SourceUnread } from './copy-range.ts';
 import { FilterNode } from './filter-node.ts';
 import type { NodeUse } from './graph.ts';
@@ -222,10 +217,10 @@ export class MirrorTop extends FilterNode {
       (node, part) =>
         node.writeZeroes(part.offset, part.length, how);
     const zero = zeroWith(flags);
-    if (!this.copiesSynchronously) return this.#pass(range, zero);
+    const mayRefuse = (flags & ZERO_NO_FALLBACK) !== 0;
+    if (!this.copiesSynchronously) return this.#pass(range, zero, mayRefuse);
     // "Fast or not at all" is a question to the source: the target follows what it has done.
     const targetFlags = flags & ~ZERO_NO_FALLBACK & this.#targetFlags;
-    const mayRefuse = (flags & ZERO_NO_FALLBACK) !== 0;
     return this.#onBoth(range, zero, zeroWith(targetFlags), targetFlags, mayRefuse);
   }
 
@@ -274,24 +269,28 @@ export class MirrorTop extends FilterNode {
   }
 
   /** The source alone; the range is dirty before the client hears of it. */
-  #pass(range: DiskRange, side: Side): Completion {
+  #pass(range: DiskRange, side: Side, mayRefuse = false): Completion {
+    const fail = (error: unknown): never => {
+      if (!(mayRefuse && isRefusal(error))) this.#mark(range);
+      throw error;
+    };
     let done: Completion;
     try {
       done = side(this.#source.node, range);
     } catch (error) {
-      this.#mark(range);
-      throw error;
+      return fail(error);
     }
     if (done === undefined) {
       this.#mark(range);
       return;
     }
     this.#passiveWrites++;
-    return done.finally(() => {
-      this.#passiveWrites--;
-      this.#mark(range);
-      this.#tellIdle();
-    });
+    return done
+      .then(() => this.#mark(range), fail)
+      .finally(() => {
+        this.#passiveWrites--;
+        this.#tellIdle();
+      });
   }
 
   #onBoth(
@@ -299,7 +298,7 @@ export class MirrorTop extends FilterNode {
     onSource: Side,
     onTarget: Side | undefined,
     flags: number,
-    targetFollows = onTarget === undefined,
+    mayRefuse = false,
   ): Completion {
     if (range.length === 0) return;
     this.#activeWrites++;
@@ -313,7 +312,8 @@ export class MirrorTop extends FilterNode {
       unitBytes,
       onSource,
       onTarget: isWhole ? onTarget : undefined,
-      targetFollows: targetFollows || !isWhole,
+      targetFollows: mayRefuse || onTarget === undefined || !isWhole,
+      mayRefuse,
       flags,
     };
     const write = new ActiveWrite(request, this.#activeWriteOwner);
@@ -337,21 +337,18 @@ export class MirrorTop extends FilterNode {
       this.#activeWrites--;
       this.#passiveWrites++;
     }
-    const { whole, targetFollows } = write.request;
-    const wanted = write.copies ? this.#activeRange(whole) : undefined;
-    write.wanted = wanted;
+    const { targetFollows } = write.request;
     // The target's first: a remote server works on it while this thread writes to the source.
-    const toTarget = wanted && this.#beginTarget(write, wanted);
+    const toTarget = write.copies && !targetFollows ? this.#beginTarget(write) : undefined;
     const toSource = this.#beginSource(write);
-    if (wanted !== undefined && targetFollows && write.sourceFailure === undefined) {
-      const follow = () => {
-        this.#noteDurable(write);
-        return this.#followSource(wanted, write.request);
-      };
+    if (write.copies && targetFollows && write.sourceFailure === undefined) {
       write.beginSide();
       // A failure of the source is not one of the target.
       watch(
-        Promise.resolve(toSource).then(follow, () => {}),
+        Promise.resolve(toSource).then(
+          () => this.#followSource(write),
+          () => {},
+        ),
         write,
       );
     }
@@ -361,16 +358,12 @@ export class MirrorTop extends FilterNode {
     return write.endSide();
   }
 
-  #beginTarget(write: ActiveWrite, wanted: DiskRange): Completion {
-    this.#listener.onActiveBegin(wanted.length);
-    // Before and after: a server that is lost in between may take with it what it answered.
-    this.unflushed.add(wanted.offset, wanted.length);
-    const { onTarget, targetFollows } = write.request;
-    if (targetFollows) return;
-    this.#noteDurable(write);
+  #beginTarget(write: ActiveWrite): Completion {
+    const wanted = this.#claim(write);
+    if (wanted === undefined) return;
     let done: Completion;
     try {
-      done = onTarget?.(this.#target.node, wanted);
+      done = write.request.onTarget!(this.#target.node, wanted);
     } catch (error) {
       write.targetFailure = error;
       done = undefined;
@@ -403,15 +396,24 @@ export class MirrorTop extends FilterNode {
     return done;
   }
 
-  #noteDurable(write: ActiveWrite): void {
-    if ((write.request.flags & WRITE_FUA) !== 0) write.durable = this.#targetFlush.beginDurable();
+  /** What of a write goes to the target: from here on it is on its way there. */
+  #claim(write: ActiveWrite): DiskRange | undefined {
+    const { whole, flags } = write.request;
+    const wanted = this.#activeRange(whole);
+    write.wanted = wanted;
+    if (wanted === undefined) return undefined;
+    this.#listener.onActiveBegin(wanted.length);
+    // Before and after: a server that is lost in between may take with it what it answered.
+    this.unflushed.add(wanted.offset, wanted.length);
+    if ((flags & WRITE_FUA) !== 0) write.durable = this.#targetFlush.beginDurable();
+    return wanted;
   }
 
   readonly #activeWriteOwner: ActiveWriteOwner = {
     targetEnded: (write) => {
       const { wanted, durable, targetFailure } = write;
       // Again: a flush may have begun, and ended, between the request and its answer.
-      this.unflushed.add(wanted!.offset, wanted!.length);
+      if (wanted !== undefined) this.unflushed.add(wanted.offset, wanted.length);
       durable?.end();
       // It may have failed for what was written before it, of which no flush will tell again.
       if (targetFailure !== undefined && durable !== undefined) this.#targetLost();
@@ -421,11 +423,11 @@ export class MirrorTop extends FilterNode {
 
   #onActiveEnd(write: ActiveWrite): void {
     const { wanted, copies, sourceFailure, targetFailure } = write;
-    const { range, whole } = write.request;
+    const { range, whole, mayRefuse } = write.request;
     const failed = sourceFailure !== undefined || targetFailure !== undefined;
+    const isRefused = mayRefuse && isRefusal(sourceFailure);
     // Marked before the range is let go and before anyone is told.
-    if (!copies) this.#mark(range);
-    else if (failed) this.#mark(whole);
+    if ((!copies || failed) && !isRefused) this.#mark(copies ? whole : range);
     const copiedBytes = wanted === undefined || failed ? 0 : wanted.length;
     if (sourceFailure === undefined && targetFailure !== undefined) {
       // What cannot be read of the source is marked: the copy that follows tells of it.
@@ -438,8 +440,10 @@ export class MirrorTop extends FilterNode {
     this.#tellIdle();
   }
 
-  #followSource(range: DiskRange, request: ActiveRequest): Completion {
-    const { onTarget, unitBytes, flags } = request;
+  #followSource(write: ActiveWrite): Completion {
+    const { onTarget, unitBytes, flags } = write.request;
+    const range = this.#claim(write);
+    if (range === undefined) return;
     const assertWanted = () => {
       if (this.#cancelled) throw new BlockError('ECANCELED', 'The mirror was cancelled');
     };

@@ -297,10 +297,12 @@ export class NbdNode extends BlockNode {
       throw new BlockError('ENOTSUP', `${what}: the server cannot do it faster than by writing`);
     }
     if (!this.#can().writeZeroes) return this.#writeZeros(offset, length, fua);
-    const options = { fua, fast, noHole: (flags & ZERO_MAY_UNMAP) === 0 };
-    return this.#inEffects(offset, length, (at, bytes) =>
-      this.#send((client) => client.writeZeroes(at, bytes, options)),
-    );
+    const noHole = (flags & ZERO_MAY_UNMAP) === 0;
+    return this.#inEffects(offset, length, (at, bytes) => {
+      // Who says no has changed nothing: not when a part of it is done.
+      const options = { fua, fast: fast && at === offset, noHole };
+      return this.#send((client) => client.writeZeroes(at, bytes, options));
+    });
   }
 
   async #writeZeros(offset: number, length: number, fua: boolean): Promise<void> {

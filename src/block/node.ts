@@ -27,7 +27,10 @@ export type Completion = void | Promise<void>;
 export const WRITE_FUA = 1;
 /** Zeroes may be made by deallocating (the wire's NO_HOLE is the absence of this flag). */
 export const ZERO_MAY_UNMAP = 2;
-/** Fail at once with ENOTSUP when zeroing is no faster than writing (the wire's FAST_ZERO). */
+/**
+ * Fail at once with ENOTSUP, and change nothing, when zeroing is no faster than writing (the wire's
+ * FAST_ZERO).
+ */
 export const ZERO_NO_FALLBACK = 4;
 
 /** What base:allocation says of a range. `hole`: not allocated. `zero`: reads as zeroes. */

@@ -3,7 +3,7 @@ import * as wire from '../../../protocol/nbd/constants.ts';
 import { nameOfCommand } from '../../../protocol/nbd/names.ts';
 import type { NbdNode } from '../../../src/block/nbd-node.ts';
 import { WRITE_FUA, ZERO_MAY_UNMAP, ZERO_NO_FALLBACK } from '../../../src/block/node.ts';
-import { GiB, MiB } from '../../../src/util/limits.ts';
+import { GiB, MiB, TARGET_EFFECT_BYTES_MAX } from '../../../src/util/limits.ts';
 import { type Log, silentLog } from '../../../src/util/log.ts';
 import { openNbdNode } from '../../support/open-nbd-node.ts';
 import {
@@ -63,6 +63,17 @@ describe('a server that can do everything', () => {
     const { node } = await open({}, failing, log);
     await node.close();
     expect(told).toEqual([expect.stringMatching(/not be on stable storage .*EIO/)]);
+  });
+
+  it('may refuse fast zeroes only while none is done', async () => {
+    const size = 2 * TARGET_EFFECT_BYTES_MAX;
+    const { node, asked } = await open({ size });
+    await node.writeZeroes(0, size, ZERO_NO_FALLBACK);
+    const rest = `${TARGET_EFFECT_BYTES_MAX}+${TARGET_EFFECT_BYTES_MAX}`;
+    expect(asked).toEqual([
+      `WRITE_ZEROES 0+${TARGET_EFFECT_BYTES_MAX} flags ${NO_HOLE | FAST_ZERO}`,
+      `WRITE_ZEROES ${rest} flags ${NO_HOLE}`,
+    ]);
   });
 
   it('is asked as the request was meant', async () => {

@@ -31,6 +31,33 @@ describe.each(['background', 'write-blocking'] as const)('a %s mirror', (copyMod
     expect(rig.client.node).toBe(rig.source);
   });
 
+  it('has nothing to copy of a fast zero that was refused', async () => {
+    const rig = new MirrorRig({ size: MiB });
+    await rig.source.write(0, pattern(MiB, 1));
+    const job = rig.mirror({ copyMode, onTargetError: 'ignore' });
+    await rig.ready();
+    rig.source.meddle = (verb) => {
+      if (verb === 'zero') throw Object.assign(new Error('not fast'), { code: 'ENOTSUP' });
+    };
+    const zero = async (length: number) =>
+      expect(async () => rig.client.node.writeZeroes(0, length, ZERO_NO_FALLBACK)).rejects.toThrow(
+        'not fast',
+      );
+    const isSynced = copyMode === 'write-blocking';
+    await expect.poll(() => job.query()['actively-synced']).toBe(isSynced);
+    await zero(MiB);
+    expect(job.query()).toMatchObject({ 'actively-synced': isSynced, 'x-dirty-bytes': 0 });
+    // What was dirty stays so.
+    rig.target.meddle = () => {
+      throw Object.assign(new Error('no'), { code: 'EIO' });
+    };
+    await rig.client.node.write(4096, pattern(4096, 2));
+    await zero(16_384);
+    rig.target.meddle = () => {};
+    await expect.poll(() => areEqual(rig.source, rig.target)).toBe(true);
+    await rig.jobs.cancelAll();
+  });
+
   it('tells its whole life in order', async () => {
     const rig = new MirrorRig({ size: MiB });
     const job = rig.mirror({ copyMode, autoFinalize: false, autoDismiss: false });
