@@ -14,7 +14,8 @@ import type { Agreement } from './negotiate.ts';
 /**
  * A server that may go away and come back. While it is away attempts go on in the background for
  * ever, with growing pauses. A request waits for one to succeed until `delayMs` after the
- * connection was lost; later it fails at once.
+ * connection was lost; later it fails, but cuts a long pause short and waits a second for the attempt
+ * which that is: the server may have been back for long.
  *
  *     connected --lost------------------------> connecting
  *     connecting --the same disk is back------> connected
@@ -40,10 +41,14 @@ type State =
       readonly waitUntil: number;
       /** Requests wait for the end of the first attempt in any case. */
       awaited: boolean;
+      /** So long requests wait for the end of an attempt that one of them has brought about. */
+      hurriedUntil: number;
       /** Why there is no connection; the latest reason. */
       reason: Error;
     }
   | { readonly is: 'failed' | 'closed'; readonly reason: Error };
+
+const HURRIED_MS = 1_000;
 
 interface Waiter {
   readonly resolve: (client: NbdClient) => void;
@@ -125,8 +130,9 @@ export class NbdLink {
     if (client !== undefined) return Promise.resolve(client);
     const state = this.#state;
     if (state.is === 'connecting') {
-      this.#hurry();
-      const restMs = state.waitUntil - this.#clock.now();
+      const now = this.#clock.now();
+      if (this.#hurry()) state.hurriedUntil = now + HURRIED_MS;
+      const restMs = Math.max(state.waitUntil, state.hurriedUntil) - now;
       if (state.awaited || restMs > 0) {
         this.#waitersTimer ??= this.#clock.after(Math.max(0, restMs), () => this.#onWaitOver());
         return new Promise((resolve, reject) => {
@@ -186,7 +192,7 @@ export class NbdLink {
     }
     this.#tell('warn', reason, 'lost the NBD server');
     const waitUntil = now + this.#options.delayMs;
-    this.#state = { is: 'connecting', waitUntil, awaited, reason };
+    this.#state = { is: 'connecting', waitUntil, awaited, hurriedUntil: 0, reason };
     this.#pauseMs = RECONNECT_PAUSE_MS_MIN;
     // A server that takes connections and drops them must not keep us busy.
     if (livedMs < RECONNECT_PAUSE_MS_MIN) this.#pauseThenConnect();
@@ -216,6 +222,7 @@ export class NbdLink {
     this.#tell('debug', error, 'no connection to the NBD server yet');
     state.reason = error;
     state.awaited = false;
+    state.hurriedUntil = 0;
     if (this.#clock.now() >= state.waitUntil) this.#rejectWaiters(this.#unreachableError());
     this.#pauseThenConnect();
   }
@@ -272,11 +279,16 @@ export class NbdLink {
     this.#pauseMs = Math.min(2 * this.#pauseMs, RECONNECT_PAUSE_MS_MAX);
   }
 
-  /** Somebody asks: cuts a long pause short, yet never tries more often than after the shortest. */
-  #hurry(): void {
-    if (this.#attempt !== undefined) return;
-    if (this.#clock.now() - this.#lastAttemptEnded < RECONNECT_PAUSE_MS_MIN) return;
-    if (this.#pauseMs > 2 * RECONNECT_PAUSE_MS_MIN) void this.#connect();
+  /**
+   * Somebody asks: cuts a long pause short, yet never tries more often than after the shortest.
+   * Returns whether an attempt has begun.
+   */
+  #hurry(): boolean {
+    if (this.#attempt !== undefined) return false;
+    if (this.#clock.now() - this.#lastAttemptEnded < RECONNECT_PAUSE_MS_MIN) return false;
+    if (this.#pauseMs <= 2 * RECONNECT_PAUSE_MS_MIN) return false;
+    void this.#connect();
+    return true;
   }
 
   #stopConnecting(): void {

@@ -119,12 +119,12 @@ describe('a node whose server goes away, without a delay', () => {
 });
 
 describe('a request to a server that has been away for long', () => {
-  it('cuts the pause short, but not the shortest one', async () => {
-    const scripts = [goesAway, refuses, refuses, refuses, refuses, good];
+  /** The attempts after 0, 1, 3 and 7 seconds have failed; the next one would be after 15. */
+  async function away(next: Script) {
+    const scripts = [goesAway, refuses, refuses, refuses, refuses, next];
     const { node, server, clock } = await open({ delaySeconds: 0 }, ...scripts);
     await read(node);
     await failureOf(read(node));
-    // After 0, 1, 3 and 7 seconds; the next attempt would be after 15.
     await expect
       .poll(() => {
         clock.advance(100);
@@ -132,13 +132,42 @@ describe('a request to a server that has been away for long', () => {
       }, SOON)
       .toBe(5);
     await new Promise((resolve) => setTimeout(resolve, 20));
-    await failureOf(read(node));
+    return { node, server, clock };
+  }
+
+  it('cuts the pause short, but not the shortest one, and is answered', async () => {
+    const { node, server, clock } = await away(good);
+    expect((await failureOf(read(node))).code).toBe('EIO');
     clock.advance(500);
     await new Promise((resolve) => setTimeout(resolve, 20));
     expect(server.connections).toBe(5);
     clock.advance(500);
-    await failureOf(read(node));
-    await expect.poll(() => server.connections).toBe(6);
+    await read(node);
+    expect(server.connections).toBe(6);
+  });
+
+  it('fails as soon as the attempt does', async () => {
+    const { node, server, clock } = await away(refuses);
+    clock.advance(1000);
+    for (const _ of ['this', 'the next']) {
+      expect((await failureOf(read(node))).code).toBe('EIO');
+    }
+    expect(server.connections).toBe(6);
+  });
+
+  it('waits a second for it, and a later one not at all', async () => {
+    const { node, clock } = await away((peer) => peer.forever());
+    clock.advance(1000);
+    let ended = false;
+    const waiting = failureOf(read(node)).finally(() => {
+      ended = true;
+    });
+    clock.advance(999);
+    await new Promise(setImmediate);
+    expect(ended).toBe(false);
+    clock.advance(1);
+    expect((await waiting).code).toBe('EIO');
+    expect((await failureOf(read(node))).code).toBe('EIO');
   });
 });
 
