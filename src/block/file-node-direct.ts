@@ -12,8 +12,11 @@ import { pieces, WRITE_FUA } from './node.ts';
  * memory of ours and copied. The device itself answers, so every request is waited for.
  */
 const PIECE_BYTES = MiB;
+const BLOCK_BYTES_MIN = 512;
+const BLOCK_BYTES_MAX = 64 * KiB;
+const PAGE_BYTES = 4 * KiB;
 /** Memory is aligned to a page, which is enough for any device. */
-const MEMORY_ALIGNMENT = 4 * KiB;
+const MEMORY_ALIGNMENT = PAGE_BYTES;
 
 export class DirectDisk extends FileDisk implements BlockwiseDisk {
   readonly blockBytes: number;
@@ -78,16 +81,23 @@ export class DirectDisk extends FileDisk implements BlockwiseDisk {
 
 type PieceAction = (at: number, part: Buffer, own: Buffer) => Promise<void>;
 
-/** The smallest block that direct reads of this file take, found by trying; up to a page. */
-export function probeDirectBlock(syscalls: Syscalls, fd: number): number {
-  const page = syscalls.alignedBuffer(MEMORY_ALIGNMENT, MEMORY_ALIGNMENT);
-  for (let blockBytes = 512; blockBytes < MEMORY_ALIGNMENT; blockBytes *= 2) {
+/**
+ * The smallest block that direct reads of this file take, found by trying; up to 64 KiB. Tried
+ * where there is data: of a hole the kernel reads any part, whatever the disk under it takes. A file
+ * that is all hole is read and written by the page, which nearly any disk takes.
+ */
+export function probeDirectBlock(syscalls: Syscalls, fd: number, size: number): number {
+  const { data, end } = syscalls.extentAt(fd, 0, size);
+  if (!data && end === size && size % PAGE_BYTES === 0) return PAGE_BYTES;
+  const at = data || end === size ? 0 : end;
+  const block = syscalls.alignedBuffer(BLOCK_BYTES_MAX, BLOCK_BYTES_MAX);
+  for (let blockBytes = BLOCK_BYTES_MIN; blockBytes < BLOCK_BYTES_MAX; blockBytes *= 2) {
     try {
-      fs.readSync(fd, page, 0, blockBytes, 0);
+      fs.readSync(fd, block, 0, blockBytes, at);
       return blockBytes;
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'EINVAL') throw error;
     }
   }
-  return MEMORY_ALIGNMENT;
+  return BLOCK_BYTES_MAX;
 }

@@ -34,12 +34,15 @@ export class SharedFlush {
   }
 
   /** A durable write on its way; `tellsOfLoss`: an error that may be about what was before it. */
-  async carry(write: Promise<void>, tellsOfLoss: (code: unknown) => boolean): Promise<void> {
+  async carry(
+    write: Promise<void>,
+    tellsOfLoss: (code: unknown) => boolean | Promise<boolean>,
+  ): Promise<void> {
     const carried = this.#carried.begin();
     try {
       await write;
     } catch (error) {
-      if (tellsOfLoss((error as NodeJS.ErrnoException).code)) this.#failure ??= { error };
+      if (await tellsOfLoss((error as NodeJS.ErrnoException).code)) this.#failure ??= { error };
       throw error;
     } finally {
       carried.end();

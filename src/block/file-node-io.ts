@@ -29,6 +29,8 @@ export interface FileHandle {
   readonly device: boolean;
   /** On a file system that is memory, so that reads never wait for a disk. */
   readonly inMemory: boolean;
+  /** On a file system whose writes wait for somebody else, who may hang. */
+  readonly asksSomebody: boolean;
   /** What the file system reads and writes as a whole (st_blksize). */
   readonly blockBytes: number;
   /** What the kernel zeroes without writing are multiples of this. */
@@ -40,14 +42,12 @@ export abstract class FileDisk implements FileIo {
   protected readonly syscalls: Syscalls;
   protected readonly fd: number;
   readonly #flush: SharedFlush;
-  readonly #device: boolean;
   readonly #zeroes: FileZeroes;
 
   constructor(file: FileHandle) {
     this.syscalls = file.syscalls;
     this.fd = file.fd;
     this.#flush = file.flush;
-    this.#device = file.device;
     this.#zeroes = new FileZeroes(file, (offset, data) => this.write(offset, data, 0));
   }
 
@@ -63,12 +63,16 @@ export abstract class FileDisk implements FileIo {
 
   /** On stable storage when it is done. */
   protected writeDurable(offset: number, data: Buffer): Promise<void> {
-    return this.#flush.carry(
-      this.syscalls.writeDurable(this.fd, data, offset),
-      (code) =>
-        // A device has no lack of space of its own: what is under it could not take earlier pages.
-        code === 'EIO' || (this.#device && code === 'ENOSPC'),
-    );
+    const { syscalls, fd } = this;
+    return this.#flush.carry(syscalls.writeDurable(fd, data, offset), (code) => {
+      if (code === 'EIO') return true;
+      // Its own failure, or that of pages that were written earlier? Those can have any code (a
+      // thin volume is full, a medium fails), and the kernel tells of them once.
+      return syscalls.write(fd, data, offset).then(
+        () => true,
+        () => false,
+      );
+    });
   }
 
   /** As `BlockNode.fileBytes`. */
@@ -85,9 +89,14 @@ export abstract class FileDisk implements FileIo {
     return this.#zeroes.discard({ offset, length });
   }
 
-  /** False once the kernel has refused every way of zeroing that is cheaper than writing. */
+  /** As `BlockFeatures.cheapZero`. */
   get zeroesAreCheap(): boolean {
     return this.#zeroes.areCheap;
+  }
+
+  /** As `BlockFeatures.fastZero`. */
+  get zeroesAreFast(): boolean {
+    return this.#zeroes.areFast;
   }
 }
 
@@ -100,6 +109,8 @@ const SYNC_READ_BYTES_MAX = MiB;
  * the next request is received (depth 8: 1.11 times as many, depth 1: 0.85).
  */
 const POOL_WRITE_BYTES_MIN = MiB;
+/** More at a time wait elsewhere: others flush and zero in the pool. */
+const POOL_WRITES_MAX = 4;
 
 /** Of file systems that fill the page cache by the page. */
 const BLOCK_BYTES_MAX = 4 * KiB;
@@ -114,16 +125,19 @@ const HEAD_BYTES = 64;
  */
 export class BufferedDisk extends FileDisk {
   readonly #inMemory: boolean;
+  readonly #asksSomebody: boolean;
   readonly #blockBytes: number;
   readonly #breaker: WriteBreaker;
   readonly #writeback: WritebackWatch;
   /** Reads of what the page cache has. */
   readonly #cacheReads = new Attempts(UNCACHED_READS_MAX);
   readonly #head = Buffer.allocUnsafeSlow(HEAD_BYTES);
+  #writesInPool = 0;
 
   constructor(file: FileHandle, clock: Clock) {
     super(file);
     this.#inMemory = file.inMemory;
+    this.#asksSomebody = file.asksSomebody;
     this.#blockBytes = file.blockBytes;
     this.#breaker = new WriteBreaker(clock);
     this.#writeback = new WritebackWatch(clock, file.syscalls.isWritingBack);
@@ -192,7 +206,7 @@ export class BufferedDisk extends FileDisk {
 
   override receive(offset: number, length: number, arrived: Arrived): Received | undefined {
     // Parts end at pages, which may be less than what the file system reads and writes.
-    if (this.#blockBytes > BLOCK_BYTES_MAX) return undefined;
+    if (this.#blockBytes > BLOCK_BYTES_MAX || this.#asksSomebody) return undefined;
     if (this.#writeback.isOn || !this.#breaker.tryStart()) return undefined;
     const received = this.syscalls.receiveFile(arrived, this.fd, offset, length);
     // What was not tried says nothing about the disk.
@@ -202,13 +216,22 @@ export class BufferedDisk extends FileDisk {
 
   override write(offset: number, data: Buffer, flags: number): Completion {
     if ((flags & WRITE_FUA) !== 0) return this.writeDurable(offset, data);
+    if (this.#asksSomebody) return this.syscalls.write(this.fd, data, offset);
     if (data.length >= POOL_WRITE_BYTES_MIN || !this.#breaker.tryStart()) {
-      return writeInPool(this.fd, data, offset);
+      return this.#writeLong(offset, data);
     }
     try {
       this.syscalls.writeSync(this.fd, data, offset);
     } finally {
       this.#breaker.end();
     }
+  }
+
+  #writeLong(offset: number, data: Buffer): Promise<void> {
+    if (this.#writesInPool === POOL_WRITES_MAX) return this.syscalls.write(this.fd, data, offset);
+    this.#writesInPool++;
+    return writeInPool(this.fd, data, offset).finally(() => {
+      this.#writesInPool--;
+    });
   }
 }

@@ -27,6 +27,9 @@ export interface OpenFileOptions {
 
 /** statfs(2); the one file system of memory that cannot say whether a read would wait. */
 const TMPFS_MAGIC = 0x01021994;
+/** Those that hand each write to another program, or machine, and wait for it. */
+const FUSE_MAGIC = 0x65735546;
+const V9FS_MAGIC = 0x01021997;
 
 export function openFile(options: OpenFileOptions): OpenFile {
   const { filename } = options;
@@ -39,12 +42,19 @@ export function openFile(options: OpenFileOptions): OpenFile {
     const device = checkKind(stats, filename);
     lock(fd, options);
     const geometry = device ? options.syscalls.deviceGeometry(fd) : undefined;
+    // Linux opens it for writing all the same, and fails each write.
+    if (geometry?.readOnly && !options.readOnly) {
+      throw new BlockError('EPERM', `Could not open "${filename}": the device is read-only`);
+    }
     const size = geometry?.size ?? stats.size;
     const directBlockBytes = options.direct ? directBlock(fd, size, options) : undefined;
     const zeroBlockBytes = geometry?.logicalBlockBytes ?? 1;
-    const inMemory = !device && fs.statfsSync(filename).type === TMPFS_MAGIC;
+    const fileSystem = device ? undefined : fs.statfsSync(filename).type;
+    const inMemory = fileSystem === TMPFS_MAGIC;
+    const asksSomebody = fileSystem === FUSE_MAGIC || fileSystem === V9FS_MAGIC;
     const { blksize: blockBytes } = stats;
-    return { fd, device, inMemory, size, blockBytes, zeroBlockBytes, directBlockBytes };
+    const kind = { device, inMemory, asksSomebody, blockBytes, zeroBlockBytes };
+    return { fd, ...kind, size, directBlockBytes };
   } catch (error) {
     if (fd !== undefined) fs.closeSync(fd);
     if (error instanceof BlockError) throw error;
@@ -80,7 +90,7 @@ function checkKind(stats: fs.Stats, filename: string): boolean {
 }
 
 function directBlock(fd: number, size: number, { filename, syscalls }: OpenFileOptions): number {
-  const blockBytes = probeDirectBlock(syscalls, fd);
+  const blockBytes = probeDirectBlock(syscalls, fd, size);
   if (size % blockBytes === 0) return blockBytes;
   throw new BlockError(
     'EINVAL',

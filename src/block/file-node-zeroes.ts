@@ -9,6 +9,15 @@ import { type Completion, type DiskRange, pieces } from './node.ts';
  */
 const ZEROES = Buffer.alloc(MiB);
 
+const NOT_THIS_TIME = new Set<unknown>(['EBUSY', 'EINVAL']);
+
+interface How {
+  /** May deallocate. */
+  readonly free: boolean;
+  /** Fails with ENOTSUP where it would have to write. */
+  readonly cheapOnly: boolean;
+}
+
 export class FileZeroes {
   readonly #file: FileHandle;
   readonly #write: (offset: number, data: Buffer) => Completion;
@@ -22,16 +31,20 @@ export class FileZeroes {
     this.#write = write;
   }
 
-  /** False once the kernel has refused both ways that are cheaper than writing. */
+  /** False once the kernel has refused both ways that need no bytes of ours. */
   get areCheap(): boolean {
     return this.#punching.possible || this.#zeroing.possible;
   }
 
-  /** `free`: may deallocate. `cheapOnly`: fails with ENOTSUP where it would have to write. */
-  async zero(range: DiskRange, options: { free: boolean; cheapOnly: boolean }): Promise<void> {
+  /** False once it has refused those that are surely faster than writing. */
+  get areFast(): boolean {
+    return this.#punching.possible || (this.#zeroing.possible && !this.#file.device);
+  }
+
+  async zero(range: DiskRange, options: How): Promise<void> {
     const end = range.offset + range.length;
     const blocks = wholeBlocks(range, this.#file.zeroBlockBytes);
-    if (blocks.length !== 0 && (await this.#zeroBlocks(blocks, options.free))) {
+    if (blocks.length !== 0 && (await this.#zeroBlocks(blocks, options))) {
       await this.#writeZeroes(range.offset, blocks.offset);
       await this.#writeZeroes(blocks.offset + blocks.length, end);
     } else if (options.cheapOnly) {
@@ -49,11 +62,13 @@ export class FileZeroes {
     else await this.#punching.use(() => syscalls.punchHole(fd, offset, length));
   }
 
-  async #zeroBlocks({ offset, length }: DiskRange, free: boolean): Promise<boolean> {
-    const { syscalls, fd } = this.#file;
+  async #zeroBlocks({ offset, length }: DiskRange, { free, cheapOnly }: How): Promise<boolean> {
+    const { syscalls, fd, device } = this.#file;
     const punch = () => syscalls.punchHole(fd, offset, length);
     const zeroRange = () => syscalls.zeroRange(fd, offset, length);
-    return (free && (await this.#punching.use(punch))) || this.#zeroing.use(zeroRange);
+    if (free && (await this.#punching.use(punch))) return true;
+    // Of a device without zeroes of its own the kernel writes them.
+    return !(device && cheapOnly) && this.#zeroing.use(zeroRange);
   }
 
   async #writeZeroes(start: number, end: number): Promise<void> {
@@ -75,8 +90,8 @@ class Ability {
       return true;
     } catch (error) {
       if (isUnsupported(error)) this.possible = false;
-      // A device that somebody has mounted refuses for as long as that lasts.
-      else if ((error as NodeJS.ErrnoException).code !== 'EBUSY') throw error;
+      // Not this time: a device that somebody has mounted, a range that a file system does not like.
+      else if (!NOT_THIS_TIME.has((error as NodeJS.ErrnoException).code)) throw error;
       return false;
     }
   }

@@ -114,7 +114,7 @@ export class FileNode extends BlockNode {
   override get features(): BlockFeatures {
     return {
       discard: this.#behaviour.discard === 'unmap',
-      fastZero: this.#disk.zeroesAreCheap,
+      fastZero: this.#disk.zeroesAreFast,
       cheapZero: this.#disk.zeroesAreCheap,
       freeStatus: true,
     };

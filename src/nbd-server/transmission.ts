@@ -1,4 +1,9 @@
-import { NBD_CMD_DISC, NBD_CMD_READ, NBD_CMD_WRITE } from '../../protocol/nbd/constants.ts';
+import {
+  NBD_CMD_BLOCK_STATUS,
+  NBD_CMD_DISC,
+  NBD_CMD_READ,
+  NBD_CMD_WRITE,
+} from '../../protocol/nbd/constants.ts';
 import { newRequestHeader, REQUEST_BYTES, readRequest } from '../../protocol/nbd/transmission.ts';
 import { ByteQueue } from '../net/byte-queue.ts';
 import type { Connection } from '../net/connection.ts';
@@ -6,6 +11,7 @@ import type { ByteSink } from '../net/incoming.ts';
 import type { BufferPool } from '../util/buffer-pool.ts';
 import type { Clock, Timer } from '../util/clock.ts';
 import {
+  BLOCK_STATUS_TURN_REQUESTS,
   CLIENT_IN_FLIGHT_BYTES_MAX,
   CLIENT_IN_FLIGHT_REQUESTS_MAX,
   CLIENT_TURN_REQUESTS_MAX,
@@ -329,7 +335,7 @@ export class Transmission implements ByteSink {
   #start(chunk: Buffer, at: number): number {
     const request = this.#request;
     const { type, length } = request;
-    this.#startedThisTurn++;
+    this.#startedThisTurn += type === NBD_CMD_BLOCK_STATUS ? BLOCK_STATUS_TURN_REQUESTS : 1;
     this.#state = 'header';
     if (type === NBD_CMD_DISC) return this.#disconnect(chunk);
     if (type === NBD_CMD_READ || type === NBD_CMD_WRITE) {

@@ -15,6 +15,8 @@ import { hasShrunk, systemError } from './system-error.ts';
  */
 const SYS_IO_URING_SETUP = 425;
 const SYS_IO_URING_ENTER = 426;
+const SYS_IO_URING_REGISTER = 427;
+const IORING_REGISTER_IOWQ_MAX_WORKERS = 19;
 const IORING_OP_READ = 22;
 const IORING_OP_WRITE = 23;
 /** Ends are noted when this thread is in the kernel anyway: no interrupts (Linux 5.19). */
@@ -126,6 +128,13 @@ export class IoRing {
       fs.closeSync(fd);
       throw error;
     }
+    const register = libc.func(
+      'long syscall(long n, int fd, uint32_t what, void *of, uint32_t many)',
+    );
+    // What cannot begin without waiting has a thread of the kernel each. With four a processor, as
+    // it comes, a disk that hangs would have them all.
+    const workers = new Uint32Array([TRANSFERS_MAX, 0]);
+    register(SYS_IO_URING_REGISTER, fd, IORING_REGISTER_IOWQ_MAX_WORKERS, workers, workers.length);
     for (let number = TRANSFERS_MAX - 1; number >= 0; number--) this.#free.push(number);
     this.#submitCall = (count) => enter(SYS_IO_URING_ENTER, fd, count, 0, 0, null, 0);
   }

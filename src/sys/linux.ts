@@ -26,12 +26,14 @@ const CACHESTAT_WORDS = 5;
 const _SC_PAGESIZE = 30;
 const RWF_DSYNC = 0x2;
 const RWF_NOWAIT = 0x8;
+const SEEK_END = 2;
 const SEEK_DATA = 3;
 const SEEK_HOLE = 4;
 const FALLOC_FL_KEEP_SIZE = 0x1;
 const FALLOC_FL_PUNCH_HOLE = 0x2;
 const FALLOC_FL_ZERO_RANGE = 0x10;
 const POSIX_FADV_WILLNEED = 3;
+const BLKROGET = 0x125e;
 const BLKSSZGET = 0x1268;
 const BLKDISCARD = 0x1277;
 const BLKGETSIZE64 = 0x80081272;
@@ -155,9 +157,15 @@ export function linuxSyscalls(): Syscalls {
     deviceGeometry(fd) {
       const size = new BigUint64Array(1);
       const logicalBlockBytes = new Int32Array(1);
+      const readOnly = new Int32Array(1);
       check('ioctl', ioctl(fd, BLKGETSIZE64, size));
       check('ioctl', ioctl(fd, BLKSSZGET, logicalBlockBytes));
-      return { size: Number(size[0]), logicalBlockBytes: logicalBlockBytes[0]! };
+      check('ioctl', ioctl(fd, BLKROGET, readOnly));
+      return {
+        size: Number(size[0]),
+        logicalBlockBytes: logicalBlockBytes[0]!,
+        readOnly: readOnly[0] !== 0,
+      };
     },
 
     tryLock: fileLocks(libc),
@@ -208,12 +216,17 @@ function lazily<T>(make: () => T): () => T {
 
 type Lseek = (fd: number, offset: number, whence: number) => number;
 
-/** A file system that cannot tell says EINVAL, or that all is data; both are answered with data. */
+/**
+ * A file system that cannot tell says EINVAL, or that all is data; both are answered with data. So
+ * is what lies behind the end of a file that somebody has cut off: reading it is an error.
+ */
 function extentAt(lseek: Lseek, fd: number, offset: number, end: number): FileExtent {
   const data = lseek(fd, offset, SEEK_DATA);
   if (data < 0) {
-    const noMoreData = koffi.errno() === constants.errno.ENXIO;
-    return { data: !noMoreData, end };
+    if (koffi.errno() !== constants.errno.ENXIO) return { data: true, end };
+    const fileEnd = lseek(fd, 0, SEEK_END);
+    if (fileEnd <= offset) return { data: true, end };
+    return { data: false, end: Math.min(fileEnd, end) };
   }
   if (data > offset) return { data: false, end: Math.min(data, end) };
   const hole = lseek(fd, offset, SEEK_HOLE);

@@ -13,6 +13,8 @@ export function readInPool(fd: number, buffer: Buffer, offset: number): Promise<
     let done = 0;
     const next = () => {
       fs.read(fd, buffer, done, buffer.length - done, offset + done, (error, count) => {
+        // libuv itself goes on after EINTR with all other calls.
+        if (error?.code === 'EINTR') return next();
         if (error !== null) return reject(error);
         done += count;
         if (done === buffer.length) resolve();

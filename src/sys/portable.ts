@@ -47,6 +47,7 @@ export const portableSyscalls: Syscalls = {
     return {
       size: readNumber(path.join(directory, 'size')) * SYSFS_SECTOR_BYTES,
       logicalBlockBytes: readNumber(path.join(queue ?? directory, 'logical_block_size')),
+      readOnly: readNumber(path.join(directory, 'ro')) !== 0,
     };
   },
 

@@ -72,13 +72,18 @@ export interface FileExtent {
 export interface DeviceGeometry {
   readonly size: number;
   readonly logicalBlockBytes: number;
+  readonly readOnly: boolean;
 }
 
 export type LockMode = 'shared' | 'exclusive' | 'none';
 
+/** Whose structures and numbers are those of `linux.ts`. */
+const ARCHITECTURES: readonly string[] = ['x64', 'arm64', 'riscv64', 'loong64'];
+
 /** `ffi: false` forces the portable set; a machine without the FFI or its libc gets it as well. */
 export function loadSyscalls(options: { ffi: boolean; log: Log }): Syscalls {
-  if (!options.ffi || process.platform !== 'linux') return portableSyscalls;
+  const isKnown = process.platform === 'linux' && ARCHITECTURES.includes(process.arch);
+  if (!options.ffi || !isKnown) return portableSyscalls;
   try {
     return linuxSyscalls();
   } catch (error) {

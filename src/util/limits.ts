@@ -46,8 +46,11 @@ export const NBD_OPTIONS_MAX = 128;
 export const NBD_HANDSHAKE_MS_MAX = 10_000;
 /** Clients of one NBD server at a time (QEMU's default of max-connections). */
 export const NBD_CONNECTIONS_MAX = 100;
-/** Extents in one BLOCK_STATUS reply (the protocol recommends at most 2^20). */
-export const BLOCK_STATUS_EXTENTS_MAX = 16_384;
+/**
+ * Extents in one BLOCK_STATUS reply; clients ask for the rest. A file system is asked for each, 5 us,
+ * and meanwhile nothing else is done.
+ */
+export const BLOCK_STATUS_EXTENTS_MAX = 1024;
 
 /** Requests that our client keeps in flight on one connection. */
 export const TARGET_IN_FLIGHT_REQUESTS_MAX = 64;
@@ -144,6 +147,8 @@ export const SPARSE_READ_PIECES_MAX = 64;
 export const SERVER_KEPT_BYTES_MAX = 24 * MiB;
 /** Requests of one client that start one after the other; then it is the others' turn. */
 export const CLIENT_TURN_REQUESTS_MAX = 256;
+/** As many of them one BLOCK_STATUS counts for. */
+export const BLOCK_STATUS_TURN_REQUESTS = 128;
 /** The rest of a WRITE's payload is read straight into its buffer when it is at least this long. */
 export const DIRECT_RECEIVE_BYTES_MIN = 16 * KiB;
 /**

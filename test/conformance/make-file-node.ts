@@ -2,7 +2,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { FileNode, type FileNodeOptions } from '../../src/block/file-node.ts';
-import { loadSyscalls } from '../../src/sys/syscalls.ts';
+import { loadSyscalls, type Syscalls } from '../../src/sys/syscalls.ts';
 import { type Clock, systemClock } from '../../src/util/clock.ts';
 import { silentLog } from '../../src/util/log.ts';
 import { attachLoop } from '../support/loop-device.ts';
@@ -20,7 +20,7 @@ export interface FileKind {
   /** By which it finds out that a write was slow. */
   clock?: Clock;
   /** Instead of what the kernel says. */
-  isWritingBack?: () => boolean;
+  syscalls?: Partial<Syscalls>;
 }
 
 export function openFileNode(
@@ -36,7 +36,7 @@ export function openFileNode(
     cache: { direct: kind.direct ?? false, noFlush: kind.noFlush ?? false },
     discard: kind.discard ?? 'unmap',
     detectZeroes: kind.detectZeroes ?? 'off',
-    syscalls: { ...syscalls, isWritingBack: kind.isWritingBack ?? syscalls.isWritingBack },
+    syscalls: { ...syscalls, ...kind.syscalls },
     clock: kind.clock ?? systemClock,
     log: silentLog,
   });

@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
+import { lackForFuse } from '../support/fuse.ts';
 import { attachLoop, lackForLoopDevice } from '../support/loop-device.ts';
 import { makeImage, startExport } from '../support/nbd-mirror.ts';
 import {
@@ -33,13 +34,8 @@ async function mountLoop(file: string, mountPoint: string, options: string[] = [
   };
 }
 
-/** What the machine lacks to mount our export as root, or undefined. */
-function lackForMount(): string | undefined {
-  return lackForLoopDevice() ?? (existsSync('/dev/fuse') ? undefined : '/dev/fuse');
-}
-
 const tools = ['nbdfuse', 'qemu-nbd', 'mkfs.ext4', 'e2fsck', 'mount', 'fstrim', 'fusermount3'];
-const lack = lackForMount();
+const lack = lackForLoopDevice() ?? lackForFuse();
 
 describePeers(`ext4 on a mirrored export${lack ? ` [missing: ${lack}]` : ''}`, tools, () => {
   it.skipIf(lack !== undefined).each(['background', 'write-blocking'])(

@@ -25,7 +25,7 @@ const step = fc.record({
 });
 
 it('WRITEs that arrive in pieces leave the file as a plain array would be', async () => {
-  const kind = { clock: new FakeClock(), isWritingBack: () => false };
+  const kind = { clock: new FakeClock(), syscalls: { isWritingBack: () => false } };
   const rig = await startFileRig(SIZE, {}, kind);
   const receive = vi.spyOn(rig.node, 'receive');
   const client = await rig.connect();

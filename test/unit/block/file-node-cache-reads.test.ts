@@ -20,7 +20,13 @@ function cachedDisk() {
       fromDisk.push({ offset, length });
     },
   };
-  const kind = { device: false, inMemory: false, blockBytes: BYTES, zeroBlockBytes: 1 };
+  const kind = {
+    device: false,
+    inMemory: false,
+    asksSomebody: false,
+    blockBytes: BYTES,
+    zeroBlockBytes: 1,
+  };
   const disk = new BufferedDisk(
     { syscalls, flush: new SharedFlush(async () => {}), fd: -1, ...kind },
     new FakeClock(),

@@ -50,15 +50,37 @@ describe('a file node puts data on stable storage', () => {
     expect(syncs).toHaveBeenCalledTimes(1);
   });
 
-  it('or says that it could not, also when a write has been told of it', async () => {
+  // Of pages that a thin volume had no room for, or a medium did not take.
+  it.each(['EIO', 'ENOSPC', 'ENODATA'])(
+    'or says that it could not, also when a write has been told of it, by %s',
+    async (code) => {
+      const node = await open();
+      syncs.mockImplementationOnce((_fd, callback) => {
+        callback(Object.assign(new Error('lost'), { code }));
+      });
+      const durable = async () => node.write(0, Buffer.alloc(512, 1), WRITE_FUA);
+      await expect(durable()).rejects.toThrow('lost');
+      await expect(node.flush()).rejects.toThrow('Cannot flush on node "disk0": lost');
+      await expect(node.close()).rejects.toThrow('lost');
+    },
+  );
+
+  it.each([
+    ['had no room itself', 'ENOSPC'],
+    ['may have been told of it', 'EIO'],
+  ])('after a write that %s', async (_what, code) => {
     const node = await open();
-    syncs.mockImplementationOnce((_fd, callback) => {
-      callback(Object.assign(new Error('lost'), { code: 'EIO' }));
-    });
+    const failing = vi.spyOn(fs, 'write').mockImplementation(((...args: unknown[]) => {
+      const callback = args.at(-1) as (error: Error) => void;
+      callback(Object.assign(new Error('failed'), { code }));
+    }) as typeof fs.write);
     const durable = async () => node.write(0, Buffer.alloc(512, 1), WRITE_FUA);
-    await expect(durable()).rejects.toThrow('lost');
-    await expect(node.flush()).rejects.toThrow('Cannot flush on node "disk0": lost');
-    await expect(node.close()).rejects.toThrow('lost');
+    await expect(durable()).rejects.toThrow('failed');
+    failing.mockRestore();
+    await durable();
+    if (code === 'ENOSPC') await node.flush();
+    else await expect(node.flush()).rejects.toThrow('failed');
+    await node.close().catch(() => {});
   });
 
   it('or says that it could not', async () => {

@@ -12,6 +12,9 @@ it.each([true, false])('a file that shrank is an error, with the FFI: %s', async
       'the file has shrunk: it has at most 5000 bytes',
   );
   await expect(reading()).rejects.toMatchObject({ code: 'EIO' });
+  // Whoever asks first has to read it, and finds out.
+  const [extent] = await node.blockStatus(8192, 8192, 1);
+  expect(extent).toMatchObject({ hole: false, zero: false });
   await node.close();
   disk.remove();
 });

@@ -67,6 +67,20 @@ describe('the space of a file node', () => {
     );
   });
 
+  it('is written where a file system does not like a range, as if it could not at all', async () => {
+    const refuse = async () => {
+      throw Object.assign(new Error('unaligned'), { code: 'EINVAL' });
+    };
+    await withNode({ syscalls: { punchHole: refuse, zeroRange: refuse } }, async (node) => {
+      await node.writeZeroes(MIB, 2 * MIB, ZERO_MAY_UNMAP);
+      await node.discard(0, MIB);
+      const byte = Buffer.alloc(1, 1);
+      await node.read(MIB, byte);
+      expect(byte[0]).toBe(0);
+      expect(node.features.fastZero).toBe(true);
+    });
+  });
+
   it.each([
     ['off', false],
     ['on', false],

@@ -21,8 +21,10 @@ const NOTHING = Buffer.alloc(0);
 const arrived = { head: NOTHING, socket: -1, write: { hasEnded: false } };
 
 /** A disk that receives what and when the test says. */
-function receivingDisk(options: { blockBytes?: number; isWritingBack?: () => boolean } = {}) {
-  const { blockBytes = 4096, isWritingBack = () => false } = options;
+function receivingDisk(
+  options: { blockBytes?: number; asksSomebody?: boolean; isWritingBack?: () => boolean } = {},
+) {
+  const { blockBytes = 4096, asksSomebody = false, isWritingBack = () => false } = options;
   const clock = new FakeClock();
   const next = { writtenBytes: 4096, takesMs: 0 };
   const receiveFile = () => {
@@ -30,7 +32,7 @@ function receivingDisk(options: { blockBytes?: number; isWritingBack?: () => boo
     return { writtenBytes: next.writtenBytes, takenBytes: next.writtenBytes, unwritten: NOTHING };
   };
   const syscalls = { ...portableSyscalls, isWritingBack, receiveFile };
-  const kind = { device: false, inMemory: false, blockBytes, zeroBlockBytes: 1 };
+  const kind = { device: false, inMemory: false, asksSomebody, blockBytes, zeroBlockBytes: 1 };
   const disk = new BufferedDisk(
     { syscalls, flush: new SharedFlush(async () => {}), fd: -1, ...kind },
     clock,
@@ -46,6 +48,10 @@ describe('what arrives for a disk', () => {
     isWritingBack = false;
     clock.advance(50);
     expect(receive()).toMatchObject({ writtenBytes: 4096 });
+  });
+
+  it('does not wait for who is asked by the file system', () => {
+    expect(receivingDisk({ asksSomebody: true }).receive()).toBeUndefined();
   });
 
   it('is not cut where a file system would have to read the rest of a block', () => {

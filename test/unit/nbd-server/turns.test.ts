@@ -1,6 +1,11 @@
 import { expect, it } from 'vitest';
-import { NBD_CMD_READ } from '../../../protocol/nbd/constants.ts';
-import { CLIENT_TURN_REQUESTS_MAX, MiB } from '../../../src/util/limits.ts';
+import { NBD_CMD_BLOCK_STATUS, NBD_CMD_READ } from '../../../protocol/nbd/constants.ts';
+import { SIMPLE_REPLY_BYTES } from '../../../protocol/nbd/transmission.ts';
+import {
+  BLOCK_STATUS_TURN_REQUESTS,
+  CLIENT_TURN_REQUESTS_MAX,
+  MiB,
+} from '../../../src/util/limits.ts';
 import { encodeRequest } from '../../support/raw-nbd-client.ts';
 import { TransmissionHarness } from '../../support/transmission-harness.ts';
 
@@ -28,6 +33,16 @@ it('a deep queue is served in turns, and nothing is read from its client meanwhi
   await harness.settle();
   expect(harness.sent.length).toBe(count * REPLY_BYTES);
   expect(harness.paused).toBe(false);
+});
+
+it('so are questions for block status, few at a time', async () => {
+  const harness = new TransmissionHarness(1 * MiB, () => false);
+  const count = CLIENT_TURN_REQUESTS_MAX / BLOCK_STATUS_TURN_REQUESTS;
+  const question = encodeRequest({ type: NBD_CMD_BLOCK_STATUS, length: 1 });
+  harness.transmission.push(Buffer.concat(Array.from({ length: 2 * count }, () => question)));
+  expect(harness.sent.length).toBe(count * SIMPLE_REPLY_BYTES);
+  await harness.settle();
+  expect(harness.sent.length).toBe(2 * count * SIMPLE_REPLY_BYTES);
 });
 
 it('what had arrived in pieces keeps its order while it waits', async () => {
