@@ -83,8 +83,8 @@ type PieceAction = (at: number, part: Buffer, own: Buffer) => Promise<void>;
 
 /**
  * The smallest block that direct reads of this file take, found by trying; up to 64 KiB. Tried
- * where there is data: of a hole the kernel reads any part, whatever the disk under it takes. A file
- * that is all hole is read and written by the page, which nearly any disk takes.
+ * where there is data: of a hole the kernel reads any part, whatever the disk under it takes. A
+ * file that is all hole is read and written by the page, which nearly any disk takes.
  */
 export function probeDirectBlock(syscalls: Syscalls, fd: number, size: number): number {
   const { data, end } = syscalls.extentAt(fd, 0, size);

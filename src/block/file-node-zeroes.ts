@@ -90,7 +90,7 @@ class Ability {
       return true;
     } catch (error) {
       if (isUnsupported(error)) this.possible = false;
-      // Not this time: a device that somebody has mounted, a range that a file system does not like.
+      // Not this time: somebody has mounted the device, or the file system dislikes the range.
       else if (!NOT_THIS_TIME.has((error as NodeJS.ErrnoException).code)) throw error;
       return false;
     }

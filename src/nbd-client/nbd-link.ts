@@ -14,8 +14,8 @@ import type { Agreement } from './negotiate.ts';
 /**
  * A server that may go away and come back. While it is away attempts go on in the background for
  * ever, with growing pauses. A request waits for one to succeed until `delayMs` after the
- * connection was lost; later it fails, but cuts a long pause short and waits a second for the attempt
- * which that is: the server may have been back for long.
+ * connection was lost; later it fails, but cuts a long pause short and waits a second for the
+ * attempt that it brings about so: the server may have been back for long.
  *
  *     connected --lost------------------------> connecting
  *     connecting --the same disk is back------> connected

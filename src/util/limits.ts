@@ -47,8 +47,8 @@ export const NBD_HANDSHAKE_MS_MAX = 10_000;
 /** Clients of one NBD server at a time (QEMU's default of max-connections). */
 export const NBD_CONNECTIONS_MAX = 100;
 /**
- * Extents in one BLOCK_STATUS reply; clients ask for the rest. A file system is asked for each, 5 us,
- * and meanwhile nothing else is done.
+ * Extents in one BLOCK_STATUS reply; clients ask for the rest. A file system is asked for each,
+ * 5 us, and meanwhile nothing else is done.
  */
 export const BLOCK_STATUS_EXTENTS_MAX = 1024;
 

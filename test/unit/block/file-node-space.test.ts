@@ -67,7 +67,7 @@ describe('the space of a file node', () => {
     );
   });
 
-  it('is written where a file system does not like a range, as if it could not at all', async () => {
+  it('is written where a file system does not like a range', async () => {
     const refuse = async () => {
       throw Object.assign(new Error('unaligned'), { code: 'EINVAL' });
     };

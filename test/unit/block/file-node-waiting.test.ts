@@ -32,7 +32,7 @@ it('a file system that asks somebody else is never waited for by the event loop'
   expect(counts).toEqual({ beside: 1, atOnce: 0 });
 });
 
-it('long writes leave most of the pool to others, and as many again when they have ended', async () => {
+it('long writes leave most of the pool to others', async () => {
   const callbacks: (() => void)[] = [];
   const write = vi.spyOn(fs, 'write').mockImplementation(((...args: unknown[]) => {
     const callback = args.at(-1) as (error: null, count: number) => void;
