@@ -270,27 +270,26 @@ export class MirrorTop extends FilterNode {
 
   /** The source alone; the range is dirty before the client hears of it. */
   #pass(range: DiskRange, side: Side, mayRefuse = false): Completion {
-    const fail = (error: unknown): never => {
-      if (!(mayRefuse && isRefusal(error))) this.#mark(range);
-      throw error;
+    this.#passiveWrites++;
+    const end = (failure?: unknown) => {
+      this.#passiveWrites--;
+      // Of what was refused nothing is to be copied, but the job may have waited for its end.
+      if (mayRefuse && isRefusal(failure)) this.#listener.onMarked();
+      else this.#mark(range);
+      this.#tellIdle();
+    };
+    const fail = (failure: unknown): never => {
+      end(failure);
+      throw failure;
     };
     let done: Completion;
     try {
       done = side(this.#source.node, range);
-    } catch (error) {
-      return fail(error);
+    } catch (failure) {
+      return fail(failure);
     }
-    if (done === undefined) {
-      this.#mark(range);
-      return;
-    }
-    this.#passiveWrites++;
-    return done
-      .then(() => this.#mark(range), fail)
-      .finally(() => {
-        this.#passiveWrites--;
-        this.#tellIdle();
-      });
+    if (done !== undefined) return done.then(() => end(), fail);
+    end();
   }
 
   #onBoth(
@@ -398,8 +397,10 @@ export class MirrorTop extends FilterNode {
 
   /** What of a write goes to the target: from here on it is on its way there. */
   #claim(write: ActiveWrite): DiskRange | undefined {
-    const { whole, flags } = write.request;
-    const wanted = this.#activeRange(whole);
+    const { whole, flags, onTarget, targetFollows } = write.request;
+    // What follows unread leaves dirty what is: others may have written since the source was done.
+    const isUnread = targetFollows && onTarget !== undefined;
+    const wanted = isUnread ? whole : this.#activeRange(whole);
     write.wanted = wanted;
     if (wanted === undefined) return undefined;
     this.#listener.onActiveBegin(wanted.length);
@@ -428,6 +429,7 @@ export class MirrorTop extends FilterNode {
     const isRefused = mayRefuse && isRefusal(sourceFailure);
     // Marked before the range is let go and before anyone is told.
     if ((!copies || failed) && !isRefused) this.#mark(copies ? whole : range);
+    else if (!copies) this.#listener.onMarked();
     const copiedBytes = wanted === undefined || failed ? 0 : wanted.length;
     if (sourceFailure === undefined && targetFailure !== undefined) {
       // What cannot be read of the source is marked: the copy that follows tells of it.

@@ -410,3 +410,47 @@ describe('a synchronous write', () => {
     await rig.jobs.cancelAll();
   });
 });
+
+describe('a fast zero while the mode changes', () => {
+  it('leaves dirty what a write from before has left', async () => {
+    const rig = new MirrorRig({ size: MiB });
+    const job = rig.mirror();
+    await rig.ready();
+    const go = new Map<string, () => void>();
+    rig.source.meddle = (verb) =>
+      verb === 'read' ? undefined : new Promise((resolve) => void go.set(verb, resolve));
+    rig.source.actsFirst = () => false;
+    const writing = rig.client.node.write(0, pattern(65_536, 1));
+    job.changeCopyMode('write-blocking');
+    // Zeroed at once, and answered behind the write, which lands on it.
+    rig.source.actsFirst = () => true;
+    const zeroing = rig.client.node.writeZeroes(0, 65_536, ZERO_NO_FALLBACK);
+    await expect.poll(() => go.size).toBe(2);
+    go.get('write')!();
+    await writing;
+    go.get('zero')!();
+    await zeroing;
+    rig.source.meddle = () => {};
+    await expect.poll(() => job.query()['actively-synced']).toBe(true);
+    expect(await areEqual(rig.source, rig.target)).toBe(true);
+    await rig.jobs.cancelAll();
+  });
+
+  it('does not keep a mirror from being synced when it is refused', async () => {
+    const rig = new MirrorRig({ size: MiB });
+    const job = rig.mirror();
+    await rig.ready();
+    let refuse = () => {};
+    rig.source.meddle = () =>
+      new Promise((_, reject) => {
+        refuse = () => reject(Object.assign(new Error('not fast'), { code: 'ENOTSUP' }));
+      });
+    const zeroing = rig.client.node.writeZeroes(0, 65_536, ZERO_NO_FALLBACK);
+    job.changeCopyMode('write-blocking');
+    await new Promise(setImmediate);
+    refuse();
+    await expect(zeroing).rejects.toThrow('not fast');
+    await expect.poll(() => job.query()['actively-synced']).toBe(true);
+    await rig.jobs.cancelAll();
+  });
+});
