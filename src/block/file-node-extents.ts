@@ -49,6 +49,11 @@ export class FileExtents {
     }
   }
 
+  /** The range was written: data stays data, and to find its end again may take long. */
+  wrote(offset: number, length: number): void {
+    if (this.#known?.data === false) this.forget(offset, length);
+  }
+
   #at(offset: number): Known {
     const known = this.#known;
     if (known !== undefined && offset >= known.offset && offset < known.end) return known;

@@ -196,7 +196,7 @@ export class FileNode extends BlockNode {
     } catch (error) {
       throw this.fail(error, 'write', { offset, length });
     } finally {
-      this.#extents.forget(offset, length);
+      this.#extents.wrote(offset, length);
     }
     return done && this.#changed(done, 'write', offset, length);
   }
@@ -208,7 +208,7 @@ export class FileNode extends BlockNode {
   ): Received | undefined {
     if (this.#behaviour.detectZeroes !== 'off') return undefined;
     const received = this.#disk.receive(offset, length, arrived);
-    if (received !== undefined) this.#extents.forget(offset, touchedBytes(received));
+    if (received !== undefined) this.#extents.wrote(offset, touchedBytes(received));
     return received;
   }
 
@@ -283,7 +283,8 @@ export class FileNode extends BlockNode {
     } catch (error) {
       throw this.fail(error, verb, { offset, length });
     } finally {
-      this.#extents.forget(offset, length);
+      if (verb === 'write') this.#extents.wrote(offset, length);
+      else this.#extents.forget(offset, length);
     }
   }
 }

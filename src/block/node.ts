@@ -309,6 +309,12 @@ export abstract class BlockNode {
     this.#markArriving(bitmap);
   }
 
+  /** Clean from now on; a write that is not answered yet is marked, as by `setRecording`. */
+  clearBitmap(bitmap: DirtyBitmap): void {
+    bitmap.clear();
+    this.#markArriving(bitmap);
+  }
+
   #markArriving(bitmap: DirtyBitmap): void {
     if (!bitmap.enabled) return;
     for (const { offset, length } of this.#arriving.ranges()) bitmap.set(offset, length);

@@ -10,7 +10,7 @@ export type KeyvalValue = string | Keyval | KeyvalValue[];
 
 /** `impliedKey` names the first part when it has no `=`: `nbd,id=e0` is `type=nbd,id=e0`. */
 export function parseKeyval(text: string, impliedKey?: string): Keyval {
-  const result: Keyval = {};
+  const result = newKeyval();
   for (const [index, part] of splitParts(text).entries()) {
     const equals = part.indexOf('=');
     if (equals > 0) {
@@ -53,6 +53,11 @@ function splitParts(text: string): string[] {
   return parts;
 }
 
+/** Has no members of its own: `constructor` is a key like any other. */
+function newKeyval(): Keyval {
+  return Object.create(null) as Keyval;
+}
+
 function put(into: Keyval, path: string, value: string, text: string): void {
   const keys = path.split('.');
   const last = keys.pop()!;
@@ -61,7 +66,7 @@ function put(into: Keyval, path: string, value: string, text: string): void {
   }
   let at = into;
   for (const key of keys) {
-    at[key] ??= {};
+    at[key] ??= newKeyval();
     const next = at[key];
     if (typeof next === 'string') {
       throw new UsageError(`Parameter '${path}' clashes with '${key}' in '${text}'`);

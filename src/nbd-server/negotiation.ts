@@ -5,6 +5,7 @@ import { nameOfOption } from '../../protocol/nbd/names.ts';
 import type { Connection } from '../net/connection.ts';
 import { ProtocolError } from '../util/errors.ts';
 import {
+  NBD_HANDSHAKE_UNSENT_BYTES_MAX,
   NBD_OPTION_BYTES_MAX,
   NBD_OPTION_SWALLOW_BYTES_MAX,
   NBD_OPTIONS_MAX,
@@ -253,7 +254,10 @@ class Negotiation {
     this.#replyInfo({
       type: wire.NBD_INFO_BLOCK_SIZE,
       minimum: 1,
-      preferred: Math.max(wire.NBD_DEFAULT_PREFERRED_BLOCK, found.node.limits.preferredBytes),
+      preferred: Math.min(
+        Math.max(wire.NBD_DEFAULT_PREFERRED_BLOCK, found.node.limits.preferredBytes),
+        NBD_PAYLOAD_BYTES_MAX,
+      ),
       maximum: NBD_PAYLOAD_BYTES_MAX,
     });
     return found;
@@ -306,6 +310,8 @@ class Negotiation {
   #sendReplies(): void {
     this.#connection.write(Buffer.concat(this.#replies));
     this.#replies = [];
+    if (this.#connection.unsentBytes <= NBD_HANDSHAKE_UNSENT_BYTES_MAX) return;
+    throw new ProtocolError('the client takes no replies');
   }
 }
 

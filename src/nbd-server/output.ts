@@ -18,6 +18,9 @@ export interface Slab {
   holders: number;
 }
 
+/** What it costs to have the socket keep something, beside its bytes. */
+const WAITING_BYTES = 512;
+
 export class Output {
   readonly #connection: Pick<Connection, 'write'>;
   readonly #pool: BufferPool;
@@ -39,7 +42,7 @@ export class Output {
     this.#onSent = onSent;
   }
 
-  /** Bytes that the system has not taken yet. */
+  /** Bytes that the system has not taken yet, and what it costs us to keep them. */
   get unsentBytes(): number {
     return this.#unsentBytes + this.#end - this.#start;
   }
@@ -92,9 +95,9 @@ export class Output {
 
   /** Sends a complete reply that stands elsewhere; `onSent` says when its memory is free again. */
   send(reply: Buffer, onSent: () => void): void {
-    this.#unsentBytes += reply.length;
+    this.#unsentBytes += reply.length + WAITING_BYTES;
     this.#connection.write(reply, () => {
-      this.#unsentBytes -= reply.length;
+      this.#unsentBytes -= reply.length + WAITING_BYTES;
       onSent();
       this.#onSent(reply.length);
     });

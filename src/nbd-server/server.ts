@@ -133,7 +133,8 @@ export class NbdServer {
     this.#stopping = true;
     for (const listener of this.#listeners) listener.close();
     for (const client of this.#clients) client.stop();
-    for (const one of this.exports()) this.#retire(one);
+    // The newest first, as QEMU tells of them.
+    for (const one of [...this.exports()].reverse()) this.#retire(one);
     await Promise.all([...this.#clients].map(({ gone }) => gone));
   }
 

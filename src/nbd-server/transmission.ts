@@ -298,7 +298,6 @@ export class Transmission implements ByteSink {
   /** Payload that is received, worked on, or waits for the client to take it. */
   #heldBytes(): number {
     const { inFlightBytes } = this.#requests;
-    if (this.#state === 'closed') return inFlightBytes;
     const receivedBytes = this.#state === 'payload' ? this.#request.length : 0;
     return inFlightBytes + receivedBytes + this.#output.unsentBytes;
   }

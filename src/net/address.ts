@@ -16,6 +16,9 @@ export interface UnixAddress {
 
 export type SocketAddress = InetAddress | UnixAddress;
 
+/** What fits into `sockaddr_un`; the system cuts off the rest without a word. */
+export const UNIX_PATH_BYTES_MAX = 107;
+
 /** As people write it: `127.0.0.1:10809`, `[::1]:10809`, `unix:/run/nbd.sock`. */
 export function formatAddress(address: SocketAddress): string {
   if (address.type === 'unix') return `unix:${address.path}`;

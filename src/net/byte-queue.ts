@@ -52,14 +52,16 @@ export class ByteQueue {
   /** Fills `target` with the next bytes; returns how many there were for it. */
   consumeInto(target: Buffer): number {
     let filled = 0;
-    while (filled < target.length) {
-      const first = this.#chunks[0];
-      if (first === undefined) break;
-      const bytes = first.copy(target, filled);
+    let whole = 0;
+    for (const chunk of this.#chunks) {
+      if (filled === target.length) break;
+      const bytes = chunk.copy(target, filled);
       filled += bytes;
-      if (bytes === first.length) this.#chunks.shift();
-      else this.#chunks[0] = first.subarray(bytes);
+      if (bytes === chunk.length) whole++;
+      else this.#chunks[whole] = chunk.subarray(bytes);
     }
+    // Together: each shift of a long array moves all that is left of it.
+    this.#chunks.splice(0, whole);
     this.#length -= filled;
     return filled;
   }

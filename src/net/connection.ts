@@ -125,9 +125,9 @@ export class Connection implements HotSocket {
     this.#sink = sink;
     this.#incoming.sink = sink;
     this.resume();
-    for (let chunk = this.#unread.shift(); chunk !== undefined; chunk = this.#unread.shift()) {
-      sink.push(chunk);
-    }
+    // In one piece: the end of what a sink has got is where the socket goes on.
+    const early = this.#unread.consume(this.#unread.length);
+    if (early.length > 0) sink.push(early);
     if (this.#peerEnded) sink.end();
   }
 

@@ -1,6 +1,6 @@
 import { connect } from 'node:net';
 import type { Clock } from '../util/clock.ts';
-import { formatAddress, reasonOf, type SocketAddress } from './address.ts';
+import { formatAddress, reasonOf, type SocketAddress, UNIX_PATH_BYTES_MAX } from './address.ts';
 import { Connection } from './connection.ts';
 import { type OnUnixSocket, tellDescriptor } from './descriptor.ts';
 import type { HotSockets } from './hot-sockets.ts';
@@ -38,6 +38,10 @@ export function dial(address: SocketAddress, options: DialOptions): Promise<Conn
   // Node fills the name of an abstract socket up with NULs, as nobody else does.
   if (address.type === 'unix' && address.path.includes('\0')) {
     return Promise.reject(new DialError('EINVAL', `Cannot connect to ${name}: it contains NUL`));
+  }
+  if (address.type === 'unix' && Buffer.byteLength(address.path) > UNIX_PATH_BYTES_MAX) {
+    const reason = `a socket's path has at most ${UNIX_PATH_BYTES_MAX} bytes`;
+    return Promise.reject(new DialError('EINVAL', `Cannot connect to ${name}: ${reason}`));
   }
   // Node gives each address of a name but the last 250 ms, which is less than a lost packet takes.
   const where =

@@ -2,7 +2,7 @@ import { existsSync, lstatSync, unlinkSync } from 'node:fs';
 import { type AddressInfo, connect, createServer, type Server, Socket } from 'node:net';
 import { dirname } from 'node:path';
 import { UsageError } from '../util/errors.ts';
-import { formatAddress, reasonOf, type SocketAddress } from './address.ts';
+import { formatAddress, reasonOf, type SocketAddress, UNIX_PATH_BYTES_MAX } from './address.ts';
 import { Connection } from './connection.ts';
 import type { ConnectionLimit } from './connection-limit.ts';
 import { type OnUnixSocket, tellDescriptor } from './descriptor.ts';
@@ -52,9 +52,6 @@ export class Listener {
     return connection.closed;
   }
 }
-
-/** What fits into `sockaddr_un`; the system cuts off the rest without a word. */
-const UNIX_PATH_BYTES_MAX = 107;
 
 /** Rejects with `UsageError` naming the address when it cannot be had. */
 export async function listen(address: SocketAddress, options: ListenOptions): Promise<Listener> {

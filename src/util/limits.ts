@@ -42,6 +42,8 @@ export const CLIENT_SEND_BUFFER_BYTES = 2 * MiB;
 export const NBD_OPTION_BYTES_MAX = 64 * KiB;
 /** Options that a client may send before it enters transmission. */
 export const NBD_OPTIONS_MAX = 128;
+/** What a client may leave unread of the replies to its options. */
+export const NBD_HANDSHAKE_UNSENT_BYTES_MAX = 4 * MiB;
 /** Time for the whole handshake (QEMU's default of handshake-max-seconds). */
 export const NBD_HANDSHAKE_MS_MAX = 10_000;
 /** Clients of one NBD server at a time (QEMU's default of max-connections). */

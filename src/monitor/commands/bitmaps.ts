@@ -29,7 +29,8 @@ export function bitmapCommands(graph: BlockGraph): Handlers<keyof typeof BITMAP_
       node.removeBitmap(bitmap);
     },
     'block-dirty-bitmap-clear': (given) => {
-      usable(given, assertNotBusy, assertChangeable, assertConsistent).bitmap.clear();
+      const { node, bitmap } = usable(given, assertNotBusy, assertChangeable, assertConsistent);
+      node.clearBitmap(bitmap);
     },
     'block-dirty-bitmap-enable': (given) => {
       const { node, bitmap } = usable(given, assertNotBusy, assertConsistent);

@@ -1,6 +1,8 @@
 import fs from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { WRITE_FUA, ZERO_MAY_UNMAP } from '../../../src/block/node.ts';
+import { loadSyscalls } from '../../../src/sys/syscalls.ts';
+import { silentLog } from '../../../src/util/log.ts';
 import { type FileKind, makeDiskFile, openFileNode } from '../../conformance/make-file-node.ts';
 
 const MIB = 1 << 20;
@@ -65,6 +67,27 @@ describe('the space of a file node', () => {
     expect(await withNode({ discard: 'ignore' }, zeroHalf(ZERO_MAY_UNMAP))).toBeGreaterThanOrEqual(
       4 * MIB,
     );
+  });
+
+  it('is asked for once as long as what has data is written', async () => {
+    let asked = 0;
+    const { extentAt } = loadSyscalls({ ffi: true, log: silentLog });
+    const counting: typeof extentAt = (fd, offset, end) => {
+      asked++;
+      return extentAt(fd, offset, end);
+    };
+    await withNode({ syscalls: { extentAt: counting } }, async (node) => {
+      const status = async () => node.blockStatus(0, 4 * MIB, 10);
+      await status();
+      await node.write(MIB, Buffer.alloc(4096, 1));
+      await status();
+      expect(asked).toBe(1);
+      await node.writeZeroes(MIB, MIB, ZERO_MAY_UNMAP);
+      const isZero = async () => (await node.blockStatus(MIB, MIB, 1))[0]!.zero;
+      expect(await isZero()).toBe(true);
+      await node.write(MIB, Buffer.alloc(4096, 1));
+      expect(await isZero()).toBe(false);
+    });
   });
 
   it('is written where a file system does not like a range', async () => {

@@ -36,6 +36,13 @@ describe('keyval', () => {
     }
   });
 
+  it('takes what every object has for a key like any other', () => {
+    expect(parseKeyval('constructor.prototype.x=1')).toEqual({
+      constructor: { prototype: { x: '1' } },
+    });
+    expect('x' in {}).toBe(false);
+  });
+
   it('takes JSON as it is', () => {
     expect(parseObject('{"size": 4}')).toEqual({ json: true, value: { size: 4 } });
     expect(() => parseObject('{"size": ')).toThrow(/Cannot read .* as JSON/);

@@ -283,6 +283,9 @@ describe('what begins within a long WRITE', () => {
     await expect.poll(() => rig.directBytes()).toBe(128 * KiB);
     const bitmap = recording(rig.node);
     expect(bitmap.count).toBe(128 * KiB);
+    // One that is cleared begins anew.
+    rig.node.clearBitmap(bitmap);
+    expect(bitmap.count).toBe(128 * KiB);
     rig.client.send(pattern(LONG - 128 * KiB, 3));
     expect((await rig.client.reply()).error).toBe(0);
     expect(bitmap.count).toBe(LONG);

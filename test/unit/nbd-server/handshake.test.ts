@@ -7,7 +7,9 @@ import {
   encodeOption,
   OPTION_HEADER_BYTES,
 } from '../../../protocol/nbd/handshake.ts';
-import { NBD_OPTIONS_MAX } from '../../../src/util/limits.ts';
+import { negotiate } from '../../../src/nbd-server/negotiation.ts';
+import type { Connection } from '../../../src/net/connection.ts';
+import { NBD_HANDSHAKE_UNSENT_BYTES_MAX, NBD_OPTIONS_MAX } from '../../../src/util/limits.ts';
 import { startNbdRig } from '../../support/nbd-rig.ts';
 
 const go = (exportName: string, infos: number[] = []) => encodeGoRequest({ exportName, infos });
@@ -212,4 +214,20 @@ describe('the byte stream', () => {
     expect(types(await client.optionReplies())).toEqual([wire.NBD_REP_ERR_UNSUP]);
     expect(types(await client.optionReplies()).at(-1)).toBe(NBD_REP_ACK);
   });
+});
+
+it('a client that takes no replies does not get to the end of its options', async () => {
+  const list = encodeOption(wire.NBD_OPT_LIST);
+  const arrives = [Buffer.from([0, 0, 0, 3]), list, list, list];
+  let answers = 0;
+  const connection = {
+    read: async () => arrives.shift()!,
+    write: () => void answers++,
+    unsentBytes: NBD_HANDSHAKE_UNSENT_BYTES_MAX + 1,
+  };
+  const host = { exports: () => [], multiConn: true, shuttingDown: false };
+  const haggling = negotiate(connection as unknown as Connection, host);
+  await expect(haggling).rejects.toThrow('the client takes no replies');
+  // The greeting is the first.
+  expect(answers).toBe(2);
 });

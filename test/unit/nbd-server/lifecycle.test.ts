@@ -41,6 +41,15 @@ describe('removing an export', () => {
     expect(replies.map(({ type }) => type)).toEqual([wire.NBD_REP_ERR_UNKNOWN]);
   });
 
+  it('comes in the order of the latest, when the server stops', async () => {
+    const { closed, server } = recordClosed();
+    const rig = await startNbdRig({ server });
+    const use = rig.graph.use(rig.node, { kind: 'export', name: 'exp1' }, { writable: false });
+    rig.server.addExport({ id: 'exp1', name: 'other', writable: false, use });
+    await rig.server.stop();
+    expect(closed).toEqual(['exp1', 'exp0']);
+  });
+
   it('that has clients is refused when it is to be safe', async () => {
     const rig = await startNbdRig();
     const client = await rig.connect();

@@ -211,16 +211,20 @@ describe('a server', () => {
     for (const client of clients) expect((await client.reply()).error).toBe(0);
   });
 
-  it('reads no more for READs than its budget, and serves all in the end', async () => {
-    const { rig, clients } = await start(atOnce + 1);
-    for (const client of clients) {
-      client.socket.pause();
-      client.request({ type: wire.NBD_CMD_READ, length });
-    }
-    while (rig.export.counters.reads < atOnce) await pause(2);
-    await pause(50);
-    expect(rig.export.counters.reads).toBe(atOnce);
-    for (const client of clients) client.socket.resume();
-    for (const client of clients) expect((await client.reply(length)).error).toBe(0);
-  });
+  it.each(['stay', 'end their side'])(
+    'reads no more for READs than its budget, and serves all: clients that %s',
+    async (how) => {
+      const { rig, clients } = await start(atOnce + 1);
+      for (const client of clients) {
+        client.socket.pause();
+        client.request({ type: wire.NBD_CMD_READ, length });
+        if (how !== 'stay') client.socket.end();
+      }
+      while (rig.export.counters.reads < atOnce) await pause(2);
+      await pause(50);
+      expect(rig.export.counters.reads).toBe(atOnce);
+      for (const client of clients) client.socket.resume();
+      for (const client of clients) expect((await client.reply(length)).error).toBe(0);
+    },
+  );
 });

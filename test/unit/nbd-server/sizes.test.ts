@@ -24,6 +24,14 @@ describe('block sizes', () => {
     });
   });
 
+  it('are never larger than a request may be, whatever the disk prefers', async () => {
+    const node = new MemoryNode('disk', { size: GiB });
+    Object.assign(node, { limits: { ...node.limits, preferredBytes: 2 * GiB } });
+    const client = await (await startNbdRig({ node })).connect();
+    const infos = (await client.go()).slice(0, -1).map(({ data }) => decodeInfo(data));
+    expect(infos).toContainEqual(expect.objectContaining({ preferred: 64 * MiB }));
+  });
+
   it('the size of an odd disk is told exactly', async () => {
     const node = new MemoryNode('disk', { size: 1 * MiB + 37 });
     const client = await (await startNbdRig({ node })).connect();

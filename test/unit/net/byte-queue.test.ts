@@ -62,4 +62,16 @@ describe('ByteQueue', () => {
     expect(queue.length).toBe(0);
     expect(queue.shift()).toBeUndefined();
   });
+
+  it('takes as long for each of many chunks as for each of a few', () => {
+    const took = (chunks: number) => {
+      const queue = new ByteQueue();
+      for (let more = 0; more < chunks; more++) queue.push(Buffer.alloc(1));
+      const start = performance.now();
+      queue.consume(chunks);
+      return performance.now() - start;
+    };
+    const fastest = (chunks: number) => Math.min(...[1, 2, 3].map(() => took(chunks)));
+    expect(fastest(128_000)).toBeLessThan(64 * fastest(8000));
+  });
 });

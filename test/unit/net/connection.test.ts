@@ -1,6 +1,6 @@
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { Connection, ConnectionEnded } from '../../../src/net/connection.ts';
 import type { ByteSink } from '../../../src/net/incoming.ts';
 import { ProtocolError } from '../../../src/util/errors.ts';
@@ -83,6 +83,19 @@ describe('taking over', () => {
     peer.end(',late');
     await until(() => sink.ended);
     expect(sink.received).toBe('early,late');
+  });
+
+  it('gives what had arrived in one piece: behind it the socket goes on', async () => {
+    const { connection, peer } = await connectionPair();
+    for (const piece of ['negotiation,', 'ear', 'ly']) {
+      peer.write(piece);
+      await pause(10);
+    }
+    await connection.read(12);
+    const sink = new Collector();
+    const push = vi.spyOn(sink, 'push');
+    connection.takeOver(sink);
+    expect(push.mock.calls.map(([chunk]) => chunk.toString())).toEqual(['early']);
   });
 
   it('tells of an end that had come before', async () => {

@@ -42,6 +42,18 @@ describe('dialling', () => {
 });
 
 describe('dialling a Unix socket', () => {
+  it('is refused where the system would cut its path off, and find another', async () => {
+    const path = `/tmp/${'x'.repeat(103)}`;
+    const options = { clock: systemClock, timeoutMs: 5000 };
+    await expect(dial({ type: 'unix', path }, options)).rejects.toMatchObject({
+      code: 'EINVAL',
+      message: `Cannot connect to unix:${path}: a socket's path has at most 107 bytes`,
+    });
+    await expect(dial({ type: 'unix', path: path.slice(0, -1) }, options)).rejects.toMatchObject({
+      code: 'ENOENT',
+    });
+  });
+
   it('hands out its descriptor, by which the send buffer is widened', async () => {
     const syscalls = loadSyscalls({ ffi: true, log: silentLog });
     const usual = await bytesTaken();
