@@ -50,7 +50,8 @@ export function holds(is: 'ready' | 'synced', { jobs, nodes }: Status): boolean 
   if (jobs.length === 0) return false;
   return jobs.every((job) => {
     if (nodeOf(job['x-target'], nodes)?.['x-unreachable'] !== undefined) return false;
-    if (is === 'synced') return job['actively-synced'];
+    // One that was completed or cancelled keeps nothing equal any more.
+    if (is === 'synced') return job.ready && job['actively-synced'];
     // What is paused falls behind, however ready it was.
     return job.ready && !job.paused && job['io-status'] === 'ok';
   });

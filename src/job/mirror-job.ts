@@ -430,6 +430,7 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
    */
   protected async clean(): Promise<void> {
     const { bitmap, top, pitfalls, sourceUse, target, unblock } = this.#parts;
+    this.#activelySynced = false;
     this.#stopWatching();
     pitfalls.end();
     await this.#parting;

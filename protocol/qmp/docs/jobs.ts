@@ -249,8 +249,8 @@ export const JOB_DOCS = {
         'auto-dismiss': 'Whether it disappears from `concluded` by itself.',
         error: ERROR,
         'actively-synced':
-          'Whether target and source are equal, and stay so until an error: write-blocking, and ' +
-          'nothing left to copy.',
+          'Whether target and source are equal, and stay so until an error or the end: ' +
+          'write-blocking, and nothing left to copy.',
         'x-target': 'Name of the node that it copies to.',
         'x-copy-mode': 'When client writes reach the target.',
         'x-dirty-bytes':

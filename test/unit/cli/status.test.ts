@@ -67,6 +67,8 @@ it('holds while every mirror is so, and its target can be reached', () => {
   expect(holds('ready', what({ jobs: [{ ...ready, 'io-status': 'nospace' }] }))).toBe(false);
   expect(holds('synced', what({ jobs: [ready] }))).toBe(false);
   expect(holds('synced', what({ jobs: [{ ...ready, 'actively-synced': true }] }))).toBe(true);
+  const over = { ...job, status: 'concluded', ready: false, 'actively-synced': true };
+  expect(holds('synced', what({ jobs: [over] }))).toBe(false);
   const failed = what({ jobs: [ready, { ...ready, error: 'No space left on device' }] });
   expect(() => holds('ready', failed)).toThrow('m0 has failed: No space left on device');
   const told = { ...ready, error: 'EIO', 'x-reason': 'Cannot write' };

@@ -147,6 +147,16 @@ describe('the copy mode', () => {
     await expect.poll(() => rig.target.log).toEqual([`write ${MiB + 8192}+4096`]);
     await rig.jobs.cancelAll();
   });
+
+  it('is no promise of a mirror that is over', async () => {
+    const rig = new MirrorRig({ size: MiB });
+    const job = rig.mirror({ copyMode: 'write-blocking', autoDismiss: false });
+    await rig.ready();
+    await expect.poll(() => job.query()['actively-synced']).toBe(true);
+    job.cancel({ force: false });
+    await job.ended;
+    expect([job.status, job.query()['actively-synced']]).toEqual(['concluded', false]);
+  });
 });
 
 describe('a synchronous write into dirty granules', () => {
