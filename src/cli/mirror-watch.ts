@@ -1,6 +1,7 @@
 import type { Returns } from '../../protocol/qmp/schema.ts';
 import type { Daemon } from '../daemon/daemon.ts';
 import { systemClock } from '../util/clock.ts';
+import { JobTimes } from './job-times.ts';
 import { ProgressLine, progressText } from './progress.ts';
 
 /** Shows how the mirrors of a daemon are doing, on stderr, until it is stopped. */
@@ -11,14 +12,18 @@ export type BlockJob = Returns<'query-block-jobs'>[number];
 export class MirrorWatch {
   readonly line = new ProgressLine(process.stderr, () => performance.now());
   readonly #daemon: Daemon;
-  readonly #startMs = performance.now();
+  readonly #times = new JobTimes(() => performance.now());
   readonly #stopEvents: () => void;
   #running = true;
 
   constructor(daemon: Daemon) {
     this.#daemon = daemon;
     this.#stopEvents = daemon.dispatcher.onEvent(({ event, data }) => {
-      const text = this.#describe(event, data as Record<string, unknown>);
+      const told = data as Record<string, unknown>;
+      if (event === 'JOB_STATUS_CHANGE') {
+        this.#times.note(String(told['id']), String(told['status']));
+      }
+      const text = this.#describe(event, told);
       if (text !== undefined) this.line.print(text);
     });
     void this.#loop();
@@ -54,7 +59,7 @@ export class MirrorWatch {
       dirtyBytes: job['x-dirty-bytes'],
       bytesPerSecond: job['x-copy-rate'],
       status: statusOf(job),
-      elapsedSeconds: this.#elapsedSeconds(),
+      elapsedSeconds: this.#times.seconds(job.device),
     });
   }
 
@@ -76,15 +81,11 @@ export class MirrorWatch {
           dirtyBytes: 0,
           bytesPerSecond: 0,
           status: 'completed',
-          elapsedSeconds: this.#elapsedSeconds(),
+          elapsedSeconds: this.#times.seconds(String(data['device'])),
         });
       default:
         return undefined;
     }
-  }
-
-  #elapsedSeconds(): number {
-    return (performance.now() - this.#startMs) / 1000;
   }
 }
 

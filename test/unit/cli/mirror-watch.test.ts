@@ -1,5 +1,6 @@
-import { expect, it } from 'vitest';
-import { type BlockJob, newsOf } from '../../../src/cli/mirror-watch.ts';
+import { expect, it, vi } from 'vitest';
+import { type BlockJob, MirrorWatch, newsOf } from '../../../src/cli/mirror-watch.ts';
+import type { Daemon } from '../../../src/daemon/daemon.ts';
 
 /** What a log of months has lines about. */
 function job(status: BlockJob['status'], offset: number, more: Partial<BlockJob> = {}) {
@@ -23,4 +24,25 @@ it('is news: another state, more that is copied, but not what READY ones copy', 
 
 it('is called failed, what is concluded with an error', () => {
   expect(newsOf(job('concluded', 2, { error: 'Input/output error' }) as BlockJob)).toBe('failed 2');
+});
+
+it('says how long a mirror took, not for how long it has watched', () => {
+  let now = 0;
+  vi.spyOn(performance, 'now').mockImplementation(() => now);
+  const said = vi.spyOn(process.stderr, 'write').mockReturnValue(true);
+  let tell = (_event: { event: string; data: object }) => {};
+  const onEvent = (listener: typeof tell) => {
+    tell = listener;
+    return () => {};
+  };
+  const watch = new MirrorWatch({
+    dispatcher: { onEvent, call: async () => [] },
+  } as unknown as Daemon);
+  now = 3_600_000;
+  tell({ event: 'JOB_STATUS_CHANGE', data: { id: 'm', status: 'created' } });
+  now += 5000;
+  tell({ event: 'BLOCK_JOB_COMPLETED', data: { device: 'm', offset: 1, len: 1 } });
+  watch.stop();
+  expect(said.mock.calls).toEqual([['m: transferred 1 B of 1 B (100.00%) in 5s, completed\n']]);
+  vi.restoreAllMocks();
 });
