@@ -63,6 +63,7 @@ export async function serve(
     await listen(daemon, options);
     if (targets.length > 0) watch = new MirrorWatch(daemon);
     dismissWhatWentWell(daemon, targets);
+    tellNewDisk(daemon, targets);
     for (const index of targets.keys()) await startMirror(daemon, index, options);
     await addExport(daemon, options, 'source', !options.readOnly);
   }).finally(() => watch?.stop());
@@ -201,26 +202,53 @@ async function startMirror(daemon: Daemon, index: number, options: ServeOptions)
   });
 }
 
-/**
- * What failed stays until an operator has seen it: `status` shows it, and why. Of a mirror that was
- * completed he hears what the same command line would do the next time.
- */
+/** What failed stays until an operator has seen it: `status` shows it, and why. */
 function dismissWhatWentWell(daemon: Daemon, targets: readonly string[]): void {
-  const ours = new Set(targets.keys());
+  const ours = new Set([...targets.keys()].map(jobOf));
   daemon.dispatcher.onEvent(({ event, data }) => {
-    const { id, status, device, error } = data as Record<string, string | undefined>;
-    const index = [...ours].find((number) => [id, device].includes(jobOf(number)));
-    if (index === undefined) return;
+    const { id = '', status, device = '', error } = data as Record<string, string | undefined>;
     // Another of this name is the operator's.
-    if (event === 'JOB_STATUS_CHANGE' && status === 'null') ours.delete(index);
+    if (event === 'JOB_STATUS_CHANGE' && status === 'null') ours.delete(id);
     const isOver = event === 'BLOCK_JOB_COMPLETED' || event === 'BLOCK_JOB_CANCELLED';
-    if (!isOver || error !== undefined) return;
+    if (!isOver || error !== undefined || !ours.has(device)) return;
     // Behind the event it is concluded; an operator may have been faster.
     systemClock.defer(() => {
-      daemon.dispatcher.call('job-dismiss', { id: jobOf(index) }).catch(() => {});
-      tellNewDisk(daemon, index, targets).catch(() => {});
+      daemon.dispatcher.call('job-dismiss', { id: device }).catch(() => {});
     });
   });
+}
+
+/**
+ * An operator hears what the same command line would do the next time, whoever began the mirror
+ * that moved the clients: after a failure it is his own.
+ */
+function tellNewDisk(daemon: Daemon, targets: readonly string[]): void {
+  let told: string | undefined;
+  const look = async () => {
+    const disk = await targetInUse(daemon, targets);
+    if (disk !== undefined && disk !== told) {
+      process.stderr.write(
+        `nbd-mirror: clients are on ${disk} now: to serve this disk again, give that as --source\n`,
+      );
+    }
+    told = disk;
+  };
+  daemon.dispatcher.onEvent(({ event }) => {
+    if (event === 'BLOCK_JOB_COMPLETED') look().catch(() => {});
+  });
+}
+
+/** The file of a target that clients are on, maybe through the filter of another mirror. */
+async function targetInUse(
+  daemon: Daemon,
+  targets: readonly string[],
+): Promise<string | undefined> {
+  const exports = await daemon.dispatcher.call('query-block-exports');
+  const nodes = await daemon.dispatcher.call('query-named-block-nodes');
+  const fileOf = (name: string) => nodes.find((node) => node['node-name'] === name)?.file;
+  const used = exports.map((item) => fileOf(item['node-name']));
+  const files = [...targets.keys()].map((index) => fileOf(`target${index}`));
+  return files.find((file) => file !== undefined && used.includes(file));
 }
 
 /** A mirror that begins so is at once as READY as any, whatever its target holds. */
@@ -233,23 +261,6 @@ function tellWhatIsNotCopied(
   process.stderr.write(
     `nbd-mirror: what is in ${source} now is not copied (${because}): ` +
       `${targets.join(', ')} must be equal to it already, each time that this is started\n`,
-  );
-}
-
-async function tellNewDisk(
-  daemon: Daemon,
-  index: number,
-  targets: readonly string[],
-): Promise<void> {
-  const exports = await daemon.dispatcher.call('query-block-exports');
-  const nodes = await daemon.dispatcher.call('query-named-block-nodes');
-  const fileOf = (name: string) => nodes.find((node) => node['node-name'] === name)?.file;
-  // Maybe through the filter of another mirror.
-  const isShown = exports.some((item) => fileOf(item['node-name']) === fileOf(`target${index}`));
-  if (!isShown) return;
-  process.stderr.write(
-    `nbd-mirror: clients are on ${targets[index]} now: to serve this disk again, give that as ` +
-      '--source\n',
   );
 }
 

@@ -39,13 +39,16 @@ describePeers('an operator', ['nbdkit'], () => {
     writeFileSync(full, '');
     const refusing = ['error-pwrite=ENOSPC', 'error-pwrite-rate=1', `error-file=${full}`];
     const { uri } = await startNbdkit(['--filter=error', 'memory', '8M', ...refusing]);
-    const { qmp, is } = await rig((path) => ['-s', path('disk.raw'), '-t', uri]);
+    const { qmp, is, server } = await rig((path) => ['-s', path('disk.raw'), '-t', uri]);
     await expect.poll(() => is('ready')).toBe(1);
     rmSync(full);
     expect((await qmp('job-dismiss', 'id=mirror0')).code).toBe(0);
     const again = 'job-id=mirror0 device=source target=target0 sync=full auto-dismiss=off';
     expect(await qmp('blockdev-mirror', ...again.split(' '))).toMatchObject({ code: 0 });
     await expect.poll(() => is('ready')).toBe(0);
+    // As of any mirror, he is told where the disk is then.
+    expect((await qmp('job-complete', 'id=mirror0')).code).toBe(0);
+    await expect.poll(() => server.stderr).toContain(`clients are on ${uri} now: to serve this`);
   });
 
   it('makes the node of a target anew', async () => {
