@@ -63,7 +63,7 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
   readonly #settings: MirrorSettings;
   #copier!: Copier;
   readonly #backOff = new BackOff();
-  readonly #throughput: Throughput;
+  readonly #throughput = new Throughput(this.clock);
   #copyMode: CopyMode;
   #activelySynced = false;
   #fatal: BlockError | undefined;
@@ -81,7 +81,6 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
     super(host, options);
     this.#settings = settings;
     this.#copyMode = settings.copyMode;
-    this.#throughput = new Throughput(this.clock);
   }
 
   /** The filter needs the job and the job the filter: this ties the knot, before `start`. */
@@ -450,8 +449,9 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
     if (this.forceCancelled || this.#fatal !== undefined) return;
     const { onSourceError, onTargetError } = this.#settings;
     const action = actionFor(side === 'source' ? onSourceError : onTargetError, error.code);
-    // Client writes go on failing while copies back off.
-    if (action !== 'ignore' || this.#backOff.failed(this.clock.now())) {
+    // Copies that are in flight fail together; client writes go on failing while others back off.
+    const isKnown = action === 'stop' && this.ioStatus !== 'ok';
+    if (action === 'ignore' ? this.#backOff.failed(this.clock.now()) : !isKnown) {
       this.log.warn({ side, ...range }, `${error.message}: ${CONSEQUENCE[action]}`);
     }
     this.emit('BLOCK_JOB_ERROR', {

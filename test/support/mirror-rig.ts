@@ -9,7 +9,7 @@ import { type MirrorOptions, startMirror } from '../../src/job/start-mirror.ts';
 import { assert } from '../../src/util/assert.ts';
 import { type Clock, systemClock } from '../../src/util/clock.ts';
 import type { FileBytes } from '../../src/util/file-bytes.ts';
-import { silentLog } from '../../src/util/log.ts';
+import { type Log, silentLog } from '../../src/util/log.ts';
 import { ShakyNode } from './shaky-node.ts';
 
 /** A source, a target, a client's use of the source, and the jobs between them. */
@@ -23,7 +23,7 @@ export class MirrorRig {
   readonly jobs: JobRegistry;
   #watchers = new Set<() => void>();
 
-  constructor(options: { size: number; targetSize?: number; clock?: Clock }) {
+  constructor(options: { size: number; targetSize?: number; clock?: Clock; log?: Log }) {
     this.source = new ShakyNode(new MemoryNode('source', { size: options.size }));
     this.target = new ShakyNode(
       new MemoryNode('target', { size: options.targetSize ?? options.size }),
@@ -33,7 +33,7 @@ export class MirrorRig {
     this.client = this.graph.use(this.source, { kind: 'export', name: 'e' }, { writable: true });
     this.jobs = new JobRegistry({
       clock: options.clock ?? systemClock,
-      log: silentLog,
+      log: options.log ?? silentLog,
       onEvent: (event) => {
         this.events.push(event);
         for (const watcher of this.#watchers) watcher();
