@@ -60,7 +60,8 @@ export class ProgressLine {
    */
   show(text: string, news: string): void {
     if (this.#out.isTTY === true) {
-      const width = (this.#out.columns ?? 80) - 1;
+      // A serial console has 0: nobody knows how wide it is.
+      const width = (this.#out.columns || 80) - 1;
       this.#out.write(`\r\x1b[K${text.slice(0, width)}`);
       this.#open = true;
     } else if (news !== this.#last && this.#now() - this.#lastAt >= PLAIN_INTERVAL_MS) {

@@ -1,10 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import { ProgressLine, progressText } from '../../../src/cli/progress.ts';
 
-function lineTo(isTTY: boolean) {
+function lineTo(isTTY: boolean, columns?: number) {
   const written: string[] = [];
   let now = 0;
-  const out = { isTTY, write: (text: string) => written.push(text) };
+  const write = (text: string) => written.push(text);
+  const out = { isTTY, ...(columns !== undefined && { columns }), write };
   const line = new ProgressLine(out, () => now);
   return {
     written,
@@ -37,5 +38,14 @@ describe('a progress line', () => {
     show('half in 10s', 'half');
     expect(written).toHaveLength(2);
     expect(written[1]).toContain('half in 10s');
+  });
+
+  it.each([
+    [5, 'half'],
+    [0, 'half in 5s'],
+  ])('is as long as a terminal of %i columns shows', (columns, shown) => {
+    const { written, show } = lineTo(true, columns);
+    show('half in 5s', 'half');
+    expect(written).toEqual([`\r\x1b[K${shown}`]);
   });
 });
