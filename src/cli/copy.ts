@@ -5,6 +5,7 @@ import type { Arguments } from '../../protocol/qmp/schema.ts';
 import type { Daemon } from '../daemon/daemon.ts';
 import { UsageError } from '../util/errors.ts';
 import { diskOptions } from './arguments.ts';
+import { tellImage } from './image-format.ts';
 import { type LogOptions, makeLateLog } from './logger.ts';
 import { MirrorWatch } from './mirror-watch.ts';
 import { makeDaemon } from './run-daemon.ts';
@@ -51,6 +52,7 @@ export async function copy(source: string, target: string, options: CopyOptions)
       'node-name': 'source',
       'read-only': true,
     } as NodeOptions);
+    await tellImage(source);
     const size = await sizeOf(daemon, 'source');
     progress.created = !isNbdUri(target) && !existsSync(target) && createFile(target, size);
     const node = await addTarget(daemon, target, size);
@@ -110,6 +112,7 @@ function remove(path: string): boolean {
 async function addTarget(daemon: Daemon, target: string, size: number): Promise<string> {
   const disk = { ...diskOptions(target), discard: 'unmap' } as NodeOptions;
   await daemon.dispatcher.call('blockdev-add', { ...disk, 'node-name': 'disk' });
+  await tellImage(target);
   const bytes = await sizeOf(daemon, 'disk');
   if (bytes < size) {
     throw new UsageError(`Target ${target} is too small: it has ${bytes} bytes, not ${size}`);

@@ -69,8 +69,11 @@ function listening(command: Command): Command {
 
 listening(program.command('serve'))
   .description('export a disk and, with --target, mirror it')
-  .requiredOption('-s, --source <disk>', 'file, block device or NBD URI to export')
-  .option('-t, --target <uri...>', 'file, block device or NBD URI to mirror to; may be repeated')
+  .requiredOption('-s, --source <disk>', 'raw file, block device or NBD URI to export')
+  .option(
+    '-t, --target <uri...>',
+    'raw file, block device or NBD URI to mirror to; may be repeated',
+  )
   .option('-r, --read-only', 'clients may not write', false)
   .option('-o, --offset <size>', 'where in the source the export begins', sizeOption)
   .option('--size <size>', 'how much of the source is exported', sizeOption)
@@ -137,7 +140,7 @@ listening(program.command('receive'))
 
 program
   .command('copy')
-  .description('copy a disk once: files, block devices and NBD URIs')
+  .description('copy a disk once: raw files, block devices and NBD URIs')
   .argument('<source>')
   .argument('<target>', 'at least as large as the source, or a file that is not there yet')
   .option('--target-is-zero', 'the target is known to read as zeroes', false)

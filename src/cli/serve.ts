@@ -6,6 +6,7 @@ import { isLoopback, type SocketAddress } from '../net/address.ts';
 import { systemClock } from '../util/clock.ts';
 import { UsageError } from '../util/errors.ts';
 import { diskOptions, fileDriver } from './arguments.ts';
+import { tellImage } from './image-format.ts';
 import { MirrorWatch } from './mirror-watch.ts';
 import { type DaemonOptions, runDaemon } from './run-daemon.ts';
 
@@ -55,6 +56,7 @@ export async function serve(
   await runDaemon(options, async (daemon) => {
     tellWhatIsNotCopied(options, targets);
     await daemon.dispatcher.call('blockdev-add', sourceNode(options));
+    await tellImage(options.source);
     for (const [index, target] of targets.entries()) {
       await addTarget(daemon, index, target, options);
     }
@@ -83,6 +85,7 @@ export async function receive(
         'node-name': 'disk',
         discard: 'unmap',
       });
+      await tellImage(file);
       await assertSize(daemon, file, options.size);
       await listen(daemon, options);
       await addExport(daemon, options, 'disk', true);
@@ -157,6 +160,7 @@ async function addTarget(daemon: Daemon, index: number, target: string, options:
     'node-name': node,
     discard: 'unmap',
   } as NodeOptions);
+  await tellImage(target);
   const [sourceBytes, targetBytes] = [await sizeOf(daemon, 'source'), await sizeOf(daemon, node)];
   if (sourceBytes === targetBytes) return;
   throw new UsageError(

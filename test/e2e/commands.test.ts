@@ -249,6 +249,35 @@ describe('serve with a target', () => {
   });
 });
 
+describe('an image that is not raw', () => {
+  const qcow2 = async (path: string) => makeImage(path, MiB, Buffer.from('QFI\xfb', 'latin1'));
+  const told = (path: string) =>
+    `nbd-mirror: ${path} looks like a qcow2 image: its bytes are taken as they are (qemu-nbd ` +
+    'exports what is in it)\n';
+
+  it('is copied as it is, with a word', async () => {
+    const directory = await tempDir();
+    const [source, target] = [join(directory, 'disk.qcow2'), join(directory, 'new.raw')];
+    await qcow2(source);
+    expect((await runNbdMirror(['copy', source, target])).stderr).toBe(told(source));
+    // Both are one now.
+    const { code, stderr } = await runNbdMirror(['copy', source, target]);
+    expect([code, stderr]).toEqual([0, told(source) + told(target)]);
+  });
+
+  it('is served, mirrored to and received into, with a word', async () => {
+    const directory = await tempDir();
+    const path = (name: string) => join(directory, name);
+    for (const name of ['disk', 'copy', 'far']) await qcow2(path(name));
+    const serve = ['serve', '-s', path('disk'), '-t', path('copy'), '-k', path('serve.sock')];
+    const server = await startNbdMirror(serve, { readyLine: /socket=/ });
+    expect(server.stderr).toContain(told(path('disk')) + told(path('copy')));
+    const receive = ['receive', path('far'), '-k', path('receive.sock')];
+    const receiver = await startNbdMirror(receive, { readyLine: /socket=/ });
+    expect(receiver.stderr).toBe(told(path('far')));
+  });
+});
+
 describe('demo', () => {
   it('--once mirrors, compares and ends with 0', async () => {
     const { code, stdout, stderr } = await runNbdMirror(['demo', '--once']);
