@@ -32,6 +32,9 @@ type NodeOptions = Arguments<'blockdev-add'>;
  */
 const INTERRUPT_BUDGET = 2_000_000;
 
+/** What the size of a `raw` node is a multiple of. */
+const SECTOR_BYTES = 512;
+
 /** How far a copy is, for what one that does not get to its end leaves behind. */
 interface Progress {
   /** The target is a file of ours. */
@@ -55,7 +58,7 @@ export async function copy(source: string, target: string, options: CopyOptions)
     await tellImage(source);
     const size = await sizeOf(daemon, 'source');
     progress.created = !isNbdUri(target) && !existsSync(target) && createFile(target, size);
-    const node = await addTarget(daemon, target, size);
+    const node = await addTarget(daemon, source, target, size);
     const failure = await mirrorOnce(daemon, node, options, progress);
     if (failure !== undefined) {
       const left = progress.created ? '' : `; ${target} may be half copied`;
@@ -109,7 +112,12 @@ function remove(path: string): boolean {
 }
 
 /** Returns the node to copy to. */
-async function addTarget(daemon: Daemon, target: string, size: number): Promise<string> {
+async function addTarget(
+  daemon: Daemon,
+  source: string,
+  target: string,
+  size: number,
+): Promise<string> {
   const disk = { ...diskOptions(target), discard: 'unmap' } as NodeOptions;
   await daemon.dispatcher.call('blockdev-add', { ...disk, 'node-name': 'disk' });
   await tellImage(target);
@@ -118,6 +126,13 @@ async function addTarget(daemon: Daemon, target: string, size: number): Promise<
     throw new UsageError(`Target ${target} is too small: it has ${bytes} bytes, not ${size}`);
   }
   if (bytes === size) return 'disk';
+  // A window has whole sectors.
+  if (size % SECTOR_BYTES !== 0) {
+    throw new UsageError(
+      `Cannot copy ${source} to ${target}: the source has ${size} bytes, which is no multiple of ` +
+        `${SECTOR_BYTES}, so the target must have exactly as many, not ${bytes}`,
+    );
+  }
   // A window, so that the mirror sees two disks of one size.
   await daemon.dispatcher.call('blockdev-add', {
     driver: 'raw',

@@ -197,6 +197,16 @@ describe('copy refuses', () => {
     expectSentence(await refusal(['copy', source, target], directory), target, 'too small');
   });
 
+  it('a larger target for a source that is no whole sectors', async () => {
+    const directory = await tempDir();
+    const [source, target] = [join(directory, 'disk.raw'), join(directory, 'large.raw')];
+    await makeImage(source, 1000, Buffer.from('data'));
+    await makeImage(target, 4096);
+    const said = await refusal(['copy', source, target], directory);
+    expectSentence(said, source, target, 'has 1000 bytes', 'exactly as many, not 4096');
+    expect(readFileSync(target).equals(Buffer.alloc(4096))).toBe(true);
+  });
+
   it('a target in a directory that is not there', async () => {
     const directory = await tempDir();
     const source = join(directory, 'disk.raw');
