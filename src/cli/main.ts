@@ -177,9 +177,14 @@ asking(program.command('status'))
 
 asking(program.command('qmp'))
   .description('run one QMP command, or one from each line of stdin')
-  .argument('[command]', 'such as query-jobs')
+  .argument('[command]', 'such as query-jobs; in a line also {"execute": ...}')
   .argument('[arguments...]', 'KEY=VALUE, or one JSON object')
-  .option('--events', 'stay connected and print events; without a command nothing else', false)
+  .option(
+    '--events',
+    'stay connected and print events (without a command nothing else); exit with 1 when the ' +
+      'connection is lost without a SHUTDOWN event',
+    false,
+  )
   .action(async (command, args, options) => (await import('./qmp.ts')).qmp(command, args, options));
 
 program

@@ -56,7 +56,8 @@ export class QmpClient {
       },
       room: () => undefined,
       filled() {},
-      end: () => this.#end(),
+      // Nobody answers any more.
+      end: () => this.close(),
     });
     void connection.closed.then(() => this.#end());
   }
@@ -104,8 +105,12 @@ export class QmpClient {
   }
 
   /** The command's `return`; throws `RefusedError` with the server's class and sentence. */
-  async execute(command: string, args?: object): Promise<unknown> {
-    const request = { execute: command, ...(args && { arguments: args }) };
+  execute(command: string, args?: object): Promise<unknown> {
+    return this.send({ execute: command, ...(args && { arguments: args }) });
+  }
+
+  /** As `execute`, for a message that somebody else has put together. */
+  async send(request: object): Promise<unknown> {
     this.#connection.write(Buffer.from(`${JSON.stringify(request)}\r\n`));
     const reply = await this.#next();
     if (reply === undefined) {

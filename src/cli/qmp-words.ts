@@ -19,6 +19,14 @@ import { parseSize } from '../util/units.ts';
 const COMMAND_OF: Readonly<Record<string, CommandDefinition>> = COMMANDS;
 const TYPE_OF: Definitions = TYPES;
 
+/** What a line says as QMP does; one that begins with `{` is QMP already. */
+export function messageOf(line: string): { readonly execute?: unknown } {
+  if (line.trim().startsWith('{')) return readJson(line, 'line');
+  const { command, words } = splitLine(line);
+  const args = argumentsOf(command, words);
+  return { execute: command, ...(args && { arguments: args }) };
+}
+
 /** `COMMAND KEY=VALUE...` or `COMMAND {...}`; blanks within JSON stay as they are. */
 export function splitLine(line: string): { command: string; words: readonly string[] } {
   const [, command, rest] = /^(\S*)\s*(.*)$/s.exec(line.trim())!;
@@ -30,16 +38,18 @@ export function splitLine(line: string): { command: string; words: readonly stri
 export function argumentsOf(command: string, words: readonly string[]): object | undefined {
   if (words.length === 0) return undefined;
   const text = words.join(' ');
-  if (text.startsWith('{')) {
-    try {
-      return JSON.parse(text) as object;
-    } catch (error) {
-      throw new UsageError(`Cannot read the arguments as JSON: ${(error as Error).message}`);
-    }
-  }
+  if (text.startsWith('{')) return readJson(text, 'arguments');
   const given = parseKeyval(words.map((word) => word.replaceAll(',', ',,')).join(','));
   const type = own(COMMAND_OF, command)?.arguments;
   return (typeof type === 'string' ? convert(type, given) : convertAll([type], given)) as object;
+}
+
+function readJson(text: string, what: string): object {
+  try {
+    return JSON.parse(text) as object;
+  } catch (error) {
+    throw new UsageError(`Cannot read the ${what} as JSON: ${(error as Error).message}`);
+  }
 }
 
 /** `value` has strings only; `undefined` is a type that the schema does not tell. */

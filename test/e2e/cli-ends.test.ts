@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { makeImage, runNbdMirror, startDaemon, startNbdMirror } from '../support/nbd-mirror.ts';
-import { describePeers, nbdUri, tempDir } from '../support/peers.ts';
+import { currentScope, describePeers, nbdUri, tempDir } from '../support/peers.ts';
 import { run } from '../support/process.ts';
 import { startScriptedServer } from '../support/scripted-server.ts';
 
@@ -89,6 +90,16 @@ describePeers('demo without room for its disk', ['prlimit'], () => {
   });
 });
 
+/** A QEMU that is shut down as soon as somebody looks. */
+async function startLeaving(path: string): Promise<void> {
+  const server = createServer((socket) => {
+    socket.write('{"QMP": {}}\r\n');
+    socket.once('data', () => socket.end('{"return": {}}\r\n{"event": "SHUTDOWN"}\r\n'));
+  });
+  await new Promise<void>((resolve) => server.listen(path, resolve));
+  currentScope().onClose(async () => void server.close());
+}
+
 describe('qmp', () => {
   it('sends words as the schema wants them', async () => {
     const { qmp, qmpPath } = await startDaemon();
@@ -116,6 +127,53 @@ describe('qmp', () => {
     expect(stdout).toBe('{}\n');
     const [info] = await qmp.execute('query-named-block-nodes');
     expect(info?.['dirty-bitmaps']).toMatchObject([{ name: 'a  b' }]);
+  });
+
+  it('takes messages from lines, and goes on behind what is none', async () => {
+    const { qmpPath } = await startDaemon();
+    const lines = [
+      '{"execute": "qmp_capabilities"}',
+      '{"execute": "job-pause", "arguments": {"id": "nope"}, "id": 7}',
+      '{"execute": ',
+      'job-pause id',
+      '{"execute": "query-jobs"}',
+    ];
+    const input = `${lines.join('\n')}\n`;
+    const { code, stdout, stderr } = await runNbdMirror(['qmp', '--qmp', `unix:${qmpPath}`], {
+      input,
+    });
+    const answers = stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as unknown);
+    const refused = (desc: unknown) => ({ error: { class: 'GenericError', desc } });
+    expect(answers).toEqual([
+      {},
+      refused('Job not found'),
+      refused(expect.stringContaining('Cannot read the line as JSON')),
+      refused(expect.stringContaining("Expected '=' after parameter 'id'")),
+      [],
+    ]);
+    expect([code, stderr]).toEqual([1, '']);
+  });
+
+  it('--events is no success when the daemon has gone without a word', async () => {
+    const { process: daemon, qmpPath } = await startDaemon();
+    const monitor = ['qmp', '--qmp', `unix:${qmpPath}`, '--events'];
+    const watch = await startNbdMirror([...monitor, 'query-jobs'], { readyLine: /\[\]/ });
+    daemon.signal('SIGKILL');
+    expect(await watch.exited).toBe(1);
+    expect(watch.stderr).toBe('nbd-mirror: The connection to the daemon was lost\n');
+  });
+
+  it('--events is one when it was told to end, or heard that it will', async () => {
+    const { qmpPath } = await startDaemon();
+    const ended = await runNbdMirror(['qmp', '--qmp', `unix:${qmpPath}`, '--events', 'quit']);
+    expect(ended).toEqual({ code: 0, stdout: '{}\n', stderr: '' });
+    const path = join(await tempDir(), 'qemu.sock');
+    await startLeaving(path);
+    const told = await runNbdMirror(['qmp', '--qmp', `unix:${path}`, '--events']);
+    expect(told).toEqual({ code: 0, stdout: '{"event":"SHUTDOWN"}\n', stderr: '' });
   });
 });
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { argumentsOf, splitLine } from '../../../src/cli/qmp-words.ts';
+import { argumentsOf, messageOf, splitLine } from '../../../src/cli/qmp-words.ts';
 
 /** The words behind `nbd-mirror qmp COMMAND`. */
 describe('for a command that the schema does not know', () => {
@@ -111,5 +111,17 @@ describe('a line', () => {
     ['job-pause\t{"id": "a\tb"}', 'job-pause', ['{"id": "a\tb"}']],
   ])('%j is %s with %j', (line, command, words) => {
     expect(splitLine(line)).toEqual({ command, words });
+  });
+
+  it.each<[string, object]>([
+    ['query-jobs', { execute: 'query-jobs' }],
+    ['job-pause id=5', { execute: 'job-pause', arguments: { id: '5' } }],
+    [' {"execute": "job-pause", "id": 1} ', { execute: 'job-pause', id: 1 }],
+  ])('%j says %j', (line, message) => {
+    expect(messageOf(line)).toEqual(message);
+  });
+
+  it('of half a message says nothing', () => {
+    expect(() => messageOf('{"execute":')).toThrow('Cannot read the line as JSON: ');
   });
 });
