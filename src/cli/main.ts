@@ -195,6 +195,18 @@ program
   .addOption(logFormat())
   .action(async (options) => (await import('./demo.ts')).demo(options));
 
+// The one that `commander` has shows the whole help, and no error, for a command that is not there.
+program.helpCommand(false);
+program
+  .command('help')
+  .description('display help for command')
+  .argument('[command]')
+  .action(async (name?: string) => {
+    const about = name === undefined ? program : program.commands.find((it) => it.name() === name);
+    if (about === undefined) await program.parseAsync([name!], { from: 'user' });
+    else about.help();
+  });
+
 function serveExamples(): string {
   return `
 Examples:

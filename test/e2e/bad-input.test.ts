@@ -243,5 +243,7 @@ describe('other commands refuse', () => {
   it('an unknown command, with the nearest one', async () => {
     const directory = await tempDir();
     expect(await refusal(['serv'], directory)).toContain('serve');
+    const said = await refusal(['help', 'serv'], directory);
+    expect(said).toContain("unknown command 'serv'\n(Did you mean serve?)");
   });
 });
