@@ -52,7 +52,9 @@ export function endpointOption(text: string): Endpoint {
   if (text.startsWith('unix:') && text.length > 5) {
     return { address: { type: 'unix', path: text.slice(5) }, webSocket: false };
   }
-  const match = /^(tcp:|ws:\/\/)(?:\[([^\]]+)\]|([^:/]+)):(\d+)$/.exec(text);
+  // Browsers write a URL with the slash of its path.
+  const address = text.replace(/^(ws:.*)\/$/, '$1');
+  const match = /^(tcp:|ws:\/\/)(?:\[([^\]]+)\]|([^:/]+)):(\d+)$/.exec(address);
   if (match === null) {
     throw new InvalidArgumentError('Expected unix:PATH, tcp:HOST:PORT or ws://HOST:PORT.');
   }
