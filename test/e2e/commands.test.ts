@@ -87,6 +87,8 @@ describe('serve with a target', () => {
     const answer = await runNbdMirror(['qmp', '--qmp', qmp, 'job-pause', 'id=mirror0']);
     expect(answer.stdout).toBe('{}\n');
     expect(await is('ready')).toBe(2);
+    const both = await runNbdMirror(['status', '--qmp', qmp, '--is', 'ready', '--json']);
+    expect([both.code, JSON.parse(both.stdout)]).toMatchObject([2, { jobs: [{ paused: true }] }]);
     await runNbdMirror(['qmp', '--qmp', qmp, 'job-resume', 'id=mirror0']);
     expect(await is('ready')).toBe(0);
     const wrong = await runNbdMirror(['qmp', '--qmp', qmp, 'job-pause', 'id=nope']);
