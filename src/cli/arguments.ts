@@ -73,9 +73,23 @@ export function diskOptions(disk: string): Record<string, unknown> {
   return { driver: 'nbd', server: toTextAddress(uri.address), export: uri.exportName };
 }
 
-/** What is not there is a file: opening it will say so. */
+/** What cannot be looked at is a file: opening it will say why. */
 export function fileDriver(path: string): 'file' | 'host_device' {
-  return statSync(path, { throwIfNoEntry: false })?.isBlockDevice() ? 'host_device' : 'file';
+  return statOf(path)?.isBlockDevice() ? 'host_device' : 'file';
+}
+
+/** By whatever names. */
+export function isSameFile(disk: string, other: string): boolean {
+  const [one, two] = [statOf(disk), statOf(other)];
+  return one !== undefined && one.dev === two?.dev && one.ino === two.ino;
+}
+
+function statOf(path: string) {
+  try {
+    return statSync(path, { bigint: true });
+  } catch {
+    return undefined;
+  }
 }
 
 function readUri(text: string) {

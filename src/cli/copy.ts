@@ -4,7 +4,7 @@ import { isNbdUri } from '../../protocol/nbd/uri.ts';
 import type { Arguments } from '../../protocol/qmp/schema.ts';
 import type { Daemon } from '../daemon/daemon.ts';
 import { UsageError } from '../util/errors.ts';
-import { diskOptions } from './arguments.ts';
+import { diskOptions, isSameFile } from './arguments.ts';
 import { tellImage } from './image-format.ts';
 import { type LogOptions, makeLateLog } from './logger.ts';
 import { MirrorWatch } from './mirror-watch.ts';
@@ -45,6 +45,7 @@ interface Progress {
 }
 
 export async function copy(source: string, target: string, options: CopyOptions): Promise<void> {
+  assertDisks(source, target);
   setFlagsFromString(`--interrupt-budget=${INTERRUPT_BUDGET}`);
   const progress: Progress = { created: false, begun: false };
   const over = onSignal(() => interrupt(target, progress));
@@ -61,17 +62,25 @@ export async function copy(source: string, target: string, options: CopyOptions)
     const node = await addTarget(daemon, source, target, size);
     const failure = await mirrorOnce(daemon, node, options, progress);
     if (failure !== undefined) {
-      const left = progress.created ? '' : `; ${target} may be half copied`;
-      throw new UsageError(`Cannot copy ${source} to ${target}: ${failure}${left}`);
+      const left = takeAway(target, progress) ? 'is removed again' : 'may be half copied';
+      throw new UsageError(`Cannot copy ${source} to ${target}: ${failure}; ${target} ${left}`);
     }
   } catch (error) {
-    if (progress.created) remove(target);
+    takeAway(target, progress);
     throw error;
   } finally {
     // Nothing is half done any more.
     over();
     await daemon.close();
   }
+}
+
+function assertDisks(source: string, target: string): void {
+  const doing = `Cannot copy ${source} to ${target}`;
+  if ([source, target].includes('-')) {
+    throw new UsageError(`${doing}: disks are no pipes (./- is a file of that name)`);
+  }
+  if (isSameFile(source, target)) throw new UsageError(`${doing}: they are the same file`);
 }
 
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
@@ -94,17 +103,20 @@ function onSignal(listener: () => void): () => void {
   return ignore;
 }
 
-function interrupt(target: string, { created, begun, watch }: Progress): void {
+function interrupt(target: string, progress: Progress): void {
+  const { begun, watch } = progress;
   watch?.stop();
-  const what = !begun && !created ? 'nothing was copied' : `${target} is half copied`;
-  const left = created && remove(target) ? `${target} is removed again` : what;
+  const what = !begun && !progress.created ? 'nothing was copied' : `${target} is half copied`;
+  const left = takeAway(target, progress) ? `${target} is removed again` : what;
   process.stderr.write(`nbd-mirror: copy was interrupted: ${left}\n`);
 }
 
-/** Whether it is gone: somebody may have made its directory read-only meanwhile. */
-function remove(path: string): boolean {
+/** Whether a file of ours is gone now: its directory may have become read-only meanwhile. */
+function takeAway(target: string, progress: Progress): boolean {
+  if (!progress.created) return false;
   try {
-    rmSync(path, { force: true });
+    rmSync(target, { force: true });
+    progress.created = false;
     return true;
   } catch {
     return false;
@@ -119,13 +131,13 @@ async function addTarget(
   size: number,
 ): Promise<string> {
   const disk = { ...diskOptions(target), discard: 'unmap' } as NodeOptions;
-  await daemon.dispatcher.call('blockdev-add', { ...disk, 'node-name': 'disk' });
+  await daemon.dispatcher.call('blockdev-add', { ...disk, 'node-name': 'target' });
   await tellImage(target);
-  const bytes = await sizeOf(daemon, 'disk');
+  const bytes = await sizeOf(daemon, 'target');
   if (bytes < size) {
     throw new UsageError(`Target ${target} is too small: it has ${bytes} bytes, not ${size}`);
   }
-  if (bytes === size) return 'disk';
+  if (bytes === size) return 'target';
   // A window has whole sectors.
   if (size % SECTOR_BYTES !== 0) {
     throw new UsageError(
@@ -137,7 +149,7 @@ async function addTarget(
   await daemon.dispatcher.call('blockdev-add', {
     driver: 'raw',
     'node-name': 'window',
-    file: 'disk',
+    file: 'target',
     size,
   });
   return 'window';

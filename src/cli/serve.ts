@@ -5,7 +5,7 @@ import type { Daemon } from '../daemon/daemon.ts';
 import { isLoopback, type SocketAddress } from '../net/address.ts';
 import { systemClock } from '../util/clock.ts';
 import { UsageError } from '../util/errors.ts';
-import { diskOptions, fileDriver } from './arguments.ts';
+import { diskOptions, fileDriver, isSameFile } from './arguments.ts';
 import { tellImage } from './image-format.ts';
 import { MirrorWatch } from './mirror-watch.ts';
 import { type DaemonOptions, runDaemon } from './run-daemon.ts';
@@ -52,6 +52,7 @@ export async function serve(
     );
   }
   assertEffective(options, targets, isGiven);
+  assertDistinct(options.source, targets);
   let watch: MirrorWatch | undefined;
   await runDaemon(options, async (daemon) => {
     tellWhatIsNotCopied(options, targets);
@@ -148,6 +149,19 @@ function assertEffective(
   }
   for (const option of FOR_FILES) {
     if (isNbdUri(source) && isGiven(option)) refuse(option, 'with a --source that is an NBD URI');
+  }
+}
+
+/** Its lock would be refused as well, but as if somebody else had the file. */
+function assertDistinct(source: string, targets: readonly string[]): void {
+  for (const [index, target] of targets.entries()) {
+    if (isSameFile(source, target)) {
+      throw new UsageError(`Cannot mirror ${source} to ${target}: they are the same file`);
+    }
+    const earlier = targets.slice(0, index).find((other) => isSameFile(other, target));
+    if (earlier !== undefined) {
+      throw new UsageError(`Cannot mirror to ${earlier} and ${target}: they are the same file`);
+    }
   }
 }
 

@@ -1,4 +1,4 @@
-import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { linkSync, mkdirSync, readdirSync, readFileSync, symlinkSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -29,6 +29,14 @@ describe('serve refuses', () => {
     const source = join(directory, 'no.raw');
     const said = await refusal(['serve', '-s', source, '-k', join(directory, 's')], directory);
     expectSentence(said, source, 'No such file or directory');
+  });
+
+  it('a source that cannot be looked at', async () => {
+    const directory = await tempDir();
+    const source = join(directory, 'loop');
+    symlinkSync('loop', source);
+    const said = await refusal(['serve', '-s', source, '-k', join(directory, 's')], directory);
+    expectSentence(said, source, 'symbolic links');
   });
 
   it('a source that is a directory', async () => {
@@ -83,7 +91,21 @@ describe('serve refuses', () => {
       ['serve', '-s', source, '-t', source, '-k', join(directory, 's')],
       directory,
     );
-    expectSentence(said, source);
+    expectSentence(said, source, 'they are the same file');
+  });
+
+  it('two targets that are the same file', async () => {
+    const directory = await tempDir();
+    const path = (name: string) => join(directory, name);
+    await makeImage(path('disk.raw'), MiB);
+    await makeImage(path('copy.raw'), MiB);
+    symlinkSync('copy.raw', path('link'));
+    const targets = ['-t', path('copy.raw'), path('link')];
+    const said = await refusal(
+      ['serve', '-s', path('disk.raw'), ...targets, '-k', path('s')],
+      directory,
+    );
+    expectSentence(said, path('copy.raw'), path('link'), 'they are the same file');
   });
 
   it.each([
@@ -213,6 +235,26 @@ describe('copy refuses', () => {
     await makeImage(source, MiB);
     const target = join(directory, 'no', 'copy');
     expectSentence(await refusal(['copy', source, target], directory), target);
+  });
+
+  it('a target that is its source, by another name', async () => {
+    const directory = await tempDir();
+    const [source, target] = [join(directory, 'disk.raw'), join(directory, 'link')];
+    await makeImage(source, MiB);
+    linkSync(source, target);
+    const said = await refusal(['copy', source, target], directory);
+    expectSentence(said, source, target, 'they are the same file');
+  });
+
+  it.each([
+    ['-', 'DISK'],
+    ['DISK', '-'],
+  ])('a pipe: %s %s', async (...disks) => {
+    const directory = await tempDir();
+    const disk = join(directory, 'disk.raw');
+    await makeImage(disk, MiB);
+    const words = disks.map((word) => (word === 'DISK' ? disk : word));
+    expectSentence(await refusal(['copy', ...words], directory), disk, 'disks are no pipes');
   });
 
   it('TLS, with a sentence', async () => {

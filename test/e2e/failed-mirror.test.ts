@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { makeImage, runNbdMirror, startNbdMirror } from '../support/nbd-mirror.ts';
@@ -49,7 +50,22 @@ describePeers('a target without room', ['nbdkit'], () => {
     ]);
     expect(code).toBe(1);
     expect(stderr).toMatch(
-      /^nbd-mirror: Cannot copy .*: Cannot write .* on node "disk": .* answered NBD_ENOSPC.*\n$/,
+      /^nbd-mirror: Cannot copy .*: Cannot write .* on node "target": .* answered NBD_ENOSPC.*\n$/,
     );
+  });
+});
+
+describePeers('a source that cannot be read', ['nbdkit'], () => {
+  it('is what copy says, and that it took away what it had made', async () => {
+    const target = join(await tempDir(), 'new.raw');
+    const failing = ['error-pread=EIO', 'error-pread-rate=1'];
+    const { uri } = await startNbdkit(['--filter=error', 'pattern', '8M', ...failing]);
+    const words = ['copy', '-q', '--log-level', 'silent', uri, target];
+    const { code, stderr } = await runNbdMirror(words);
+    expect(code).toBe(1);
+    expect(stderr).toMatch(
+      /^nbd-mirror: Cannot copy .* on node "source": .*; \/.*\/new\.raw is removed again\n$/,
+    );
+    expect(existsSync(target)).toBe(false);
   });
 });
