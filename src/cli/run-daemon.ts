@@ -83,10 +83,21 @@ export function stopSignal(): Promise<void> {
     let seen = false;
     for (const [signal, number] of Object.entries(SIGNALS)) {
       process.on(signal, () => {
-        if (seen) process.exit(128 + number);
+        if (seen) endBy(signal, number);
         seen = true;
         resolve();
       });
     }
   });
+}
+
+/**
+ * By the signal itself: `exit` waits for what libuv's threads do, and one of them may have asked a
+ * disk that hangs.
+ */
+function endBy(signal: string, number: number): never {
+  process.removeAllListeners(signal);
+  process.kill(process.pid, signal);
+  // The first process of a container is not ended so.
+  process.exit(128 + number);
 }
