@@ -1,30 +1,18 @@
-import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { NBD_CMD_FLUSH } from '../../protocol/nbd/constants.ts';
+import { FUSE_TOOLS, lackForFuse, mountByFuse } from '../support/fuse.ts';
 import { startNbdMirror } from '../support/nbd-mirror.ts';
-import {
-  currentScope,
-  describePeers,
-  startNbdkit,
-  startProcess,
-  tempDir,
-} from '../support/peers.ts';
+import { currentScope, describePeers, startNbdkit, tempDir } from '../support/peers.ts';
 import { pause } from '../support/process.ts';
 import { RawNbdClient } from '../support/raw-nbd-client.ts';
 
 /** A disk of this host that will not answer, as a file on a server that is down. */
 async function serveDisk() {
-  const directory = await tempDir();
-  const mount = join(directory, 'mnt');
-  const [disk, socket] = [join(mount, 'disk'), join(directory, 'nbd.sock')];
   const server = await startNbdkit(['memory', '8M']);
-  mkdirSync(mount);
-  const fuse = await startProcess('nbdfuse', [disk, server.uri]);
-  currentScope().owns(() => void execFileSync('fusermount3', ['-uz', mount]));
-  await fuse.waitUntil(() => existsSync(disk), 'the fuse mount');
-  const served = await startNbdMirror(['serve', '-s', disk, '-k', socket], {
+  const { file, fuse } = await mountByFuse(server.uri);
+  const socket = join(await tempDir(), 'nbd.sock');
+  const served = await startNbdMirror(['serve', '-s', file, '-k', socket], {
     readyLine: /socket=/,
   });
   return {
@@ -41,10 +29,11 @@ async function serveDisk() {
 /** Time for what a signal begins. */
 const BEGUN_MS = 500;
 
-const lack = existsSync('/dev/fuse') ? '' : ' [missing: /dev/fuse]';
+const lack = lackForFuse();
+const title = `while a disk hangs${lack ? ` [missing: ${lack}]` : ''}`;
 
-describePeers(`while a disk hangs${lack}`, ['nbdkit', 'nbdfuse', 'fusermount3'], () => {
-  it.skipIf(lack !== '')('a second signal ends what a first one could not', async () => {
+describePeers(title, ['nbdkit', ...FUSE_TOOLS], () => {
+  it.skipIf(lack !== undefined)('a second signal ends what a first one could not', async () => {
     const { hang, served, socket } = await serveDisk();
     const client = await RawNbdClient.connect({ path: socket });
     currentScope().onClose(async () => client.close());

@@ -1,18 +1,12 @@
 import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { lackForFuse } from '../support/fuse.ts';
+import { FUSE_TOOLS, lackForFuse, mountByFuse } from '../support/fuse.ts';
 import { attachLoop, lackForLoopDevice } from '../support/loop-device.ts';
 import { makeImage, startExport } from '../support/nbd-mirror.ts';
-import {
-  currentScope,
-  describePeers,
-  startProcess,
-  startQemuNbd,
-  tempDir,
-} from '../support/peers.ts';
+import { currentScope, describePeers, startQemuNbd, tempDir } from '../support/peers.ts';
 import { mustRun } from '../support/process.ts';
 
 /**
@@ -34,7 +28,7 @@ async function mountLoop(file: string, mountPoint: string, options: string[] = [
   };
 }
 
-const tools = ['nbdfuse', 'qemu-nbd', 'mkfs.ext4', 'e2fsck', 'mount', 'fstrim', 'fusermount3'];
+const tools = [...FUSE_TOOLS, 'qemu-nbd', 'mkfs.ext4', 'e2fsck', 'mount', 'fstrim'];
 const lack = lackForLoopDevice() ?? lackForFuse();
 
 describePeers(`ext4 on a mirrored export${lack ? ` [missing: ${lack}]` : ''}`, tools, () => {
@@ -58,12 +52,9 @@ describePeers(`ext4 on a mirrored export${lack ? ` [missing: ${lack}]` : ''}`, t
         'copy-mode': mode,
       });
 
-      mkdirSync(path('fuse'));
-      const fuse = await startProcess('nbdfuse', [join(path('fuse'), 'disk'), uri]);
-      currentScope().owns(() => void execFileSync('fusermount3', ['-u', path('fuse')]));
-      await fuse.waitUntil(() => existsSync(join(path('fuse'), 'disk')), 'the fuse mount');
-      await mustRun('mkfs.ext4', ['-q', '-F', join(path('fuse'), 'disk')]);
-      const unmount = await mountLoop(join(path('fuse'), 'disk'), path('mnt'));
+      const { file } = await mountByFuse(uri);
+      await mustRun('mkfs.ext4', ['-q', '-F', file]);
+      const unmount = await mountLoop(file, path('mnt'));
 
       const files = new Map<string, Buffer>();
       for (let n = 0; n < 20; n++) files.set(`file${n}`, randomBytes(1000 + n * 100_000));
