@@ -140,7 +140,9 @@ export class NbdNode extends BlockNode {
     this.size = info.size;
     this.readOnly = readOnly;
     this.limits = limitsOf(info);
-    this.#effectBytesMax = Math.max(TARGET_EFFECT_BYTES_MAX, this.limits.requestAlignment);
+    const alignment = this.limits.requestAlignment;
+    link.needs = () => ({ alignment, writes: !this.readOnly });
+    this.#effectBytesMax = Math.max(TARGET_EFFECT_BYTES_MAX, alignment);
     this.#blocks = new AlignedAccess(this.#disk());
   }
 

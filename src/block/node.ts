@@ -389,6 +389,7 @@ function record(bitmaps: readonly DirtyBitmap[], offset: number, length: number)
 
 /** Parts of a larger request, in order, none longer than `lengthMax`. */
 export function* pieces(offset: number, length: number, lengthMax: number): Generator<DiskRange> {
+  assert(lengthMax > 0, 'pieces have a length');
   for (let at = offset; at < offset + length; at += lengthMax) {
     yield { offset: at, length: Math.min(lengthMax, offset + length - at) };
   }

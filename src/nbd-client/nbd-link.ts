@@ -22,8 +22,9 @@ import type { Agreement } from './negotiate.ts';
  *     connecting --another disk---------------> failed
  *     connected --the server broke the rules--> failed
  *
- * What comes back must be the disk that went away, as far as one can see: the same size and blocks,
- * still writable if it was. Failed is for ever: whoever knows better opens the disk anew.
+ * What comes back must be the disk that went away, as far as one can see (the same size), and take
+ * what its owner goes on sending (`Needs`). Failed is for ever: whoever knows better opens the disk
+ * anew.
  */
 export interface LinkOptions extends ConnectOptions {
   /** How long requests wait for a lost server; 0: not at all. */
@@ -31,6 +32,13 @@ export interface LinkOptions extends ConnectOptions {
   /** How long to try for the first connection; 0: once. */
   readonly openTimeoutMs: number;
   readonly log: Log;
+}
+
+/** What the owner of a link counts on, whichever server comes back. */
+export interface Needs {
+  /** Requests are multiples of so many bytes. */
+  readonly alignment: number;
+  readonly writes: boolean;
 }
 
 type State =
@@ -58,6 +66,8 @@ interface Waiter {
 export class NbdLink {
   /** What the server told when it was last connected. */
   info: Agreement;
+  /** Asked whenever a server comes back; all that the first one could, until the owner says less. */
+  needs: () => Needs;
   readonly #options: LinkOptions;
   readonly #clock: Clock;
   readonly #log: Log;
@@ -93,6 +103,9 @@ export class NbdLink {
     this.#clock = options.clock;
     this.#log = options.log;
     this.info = client.info;
+    const { abilities, blockSize } = client.info;
+    const needs = { alignment: blockSize?.minimum ?? 1, writes: !abilities.readOnly };
+    this.needs = () => needs;
     this.#state = this.#connected(client);
   }
 
@@ -243,23 +256,25 @@ export class NbdLink {
     for (const waiter of this.#takeWaiters()) waiter.resolve(client);
   }
 
-  /** What the disk that came back has lost of the one that went away. */
+  /** What the disk that came back lacks. */
   #difference(now: Agreement): string | undefined {
     const before = this.info;
+    const { alignment, writes } = this.needs();
     if (now.size !== before.size) {
       return `it has ${now.size} bytes, before it had ${before.size}`;
     }
-    if (now.abilities.readOnly && !before.abilities.readOnly) {
+    if (now.abilities.readOnly && writes) {
       return 'it is read-only, before it was writable';
     }
     const lost = before.contexts.find(({ name }) => !now.contexts.some((one) => one.name === name));
     if (lost !== undefined && this.#options.contexts !== undefined) {
       return `it has no ${lost.name} any more`;
     }
-    const blocks = [now.blockSize?.minimum ?? 1, before.blockSize?.minimum ?? 1] as const;
-    if (blocks[0] > blocks[1]) {
-      return `its smallest block has ${blocks[0]} bytes, before it had ${blocks[1]}`;
-    }
+    if (now.blockSize === undefined) return undefined;
+    const { minimum, maximum } = now.blockSize;
+    const sent = `requests are multiples of ${alignment}`;
+    if (minimum > alignment) return `its smallest block has ${minimum} bytes, and ${sent}`;
+    if (maximum < alignment) return `its longest request has ${maximum} bytes, and ${sent}`;
     return undefined;
   }
 

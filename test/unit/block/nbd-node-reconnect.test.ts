@@ -7,6 +7,7 @@ import { openNbdNode } from '../../support/open-nbd-node.ts';
 import {
   GOOD_EXPORT,
   type Script,
+  type ScriptedExport,
   type ScriptedPeer,
   type ScriptedServer,
   startScriptedServer,
@@ -14,16 +15,18 @@ import {
 
 /** A server whose connections follow one script each, the last one all that come later. */
 async function open(
-  options: { delaySeconds: number; openTimeoutSeconds?: number; clock?: FakeClock },
+  options: { delaySeconds: number; readOnly?: boolean },
   ...scripts: Script[]
 ): Promise<{ server: ScriptedServer; node: NbdNode; clock: FakeClock }> {
-  const clock = options.clock ?? new FakeClock();
+  const { delaySeconds, readOnly = false } = options;
+  const clock = new FakeClock();
   const server = await startScriptedServer((peer, connection) =>
     scripts[Math.min(connection, scripts.length - 1)]!(peer, connection),
   );
   const node = await openNbdNode(server.address.path, {
     clock,
-    reconnectDelaySeconds: options.delaySeconds,
+    readOnly,
+    reconnectDelaySeconds: delaySeconds,
   });
   // Long enough for the connection not to count as one that is dropped at once.
   clock.advance(10_000);
@@ -35,11 +38,7 @@ const good: Script = async (peer) => {
   await peer.serve();
 };
 /** Is there for one request, and goes away with the next. */
-const goesAway: Script = async (peer) => {
-  await peer.negotiate();
-  peer.answer(await peer.request());
-  await peer.request();
-};
+const goesAway = goesAwayAs({});
 const refuses: Script = async () => {};
 const hangs: Script = async (peer) => {
   await peer.negotiate();
@@ -54,10 +53,18 @@ const leaves: Script = async (peer) => {
   await peer.forever();
 };
 
-function servesAs(change: Partial<typeof GOOD_EXPORT>): Script {
+function servesAs(change: Partial<ScriptedExport>): Script {
   return async (peer: ScriptedPeer) => {
     await peer.negotiate({ ...GOOD_EXPORT, ...change });
     await peer.serve();
+  };
+}
+
+function goesAwayAs(change: Partial<ScriptedExport>): Script {
+  return async (peer: ScriptedPeer) => {
+    await peer.negotiate({ ...GOOD_EXPORT, ...change });
+    peer.answer(await peer.request());
+    await peer.request();
   };
 }
 
@@ -259,6 +266,48 @@ describe('a node whose server comes back as another disk', () => {
     clock.advance(100_000);
     expect((await failureOf(node.flush())).message).toContain(says);
     expect(server.connections).toBe(2);
+  });
+});
+
+describe('a node whose server comes back with other blocks', () => {
+  const sizes = (minimum: number, preferred: number, maximum: number) => ({
+    blockSize: { minimum, preferred, maximum },
+  });
+
+  it.each([
+    ['a longest request below its blocks', sizes(1024, 4096, MiB), sizes(512, 512, 512), 'longest'],
+    [
+      'larger blocks than the sectors that were assumed',
+      {},
+      sizes(1024, 4096, MiB),
+      'smallest block has 1024',
+    ],
+  ])('(%s) fails for ever', async (_what, before, after, says) => {
+    const { node } = await open({ delaySeconds: 5 }, goesAwayAs(before), servesAs(after));
+    await read(node);
+    const write = node.write(0, Buffer.alloc(4096));
+    expect((await failureOf(write)).message).toContain(`${says} `);
+  });
+
+  it.each([
+    ['the blocks that were assumed', {}, sizes(512, 4096, MiB)],
+    ['what it told before, or nothing', sizes(4096, 4096, MiB), {}],
+    ['no longer requests than its blocks', sizes(4096, 4096, MiB), sizes(1, 512, 4096)],
+  ])('(%s) goes on', async (_what, before, after) => {
+    const { node } = await open({ delaySeconds: 5 }, goesAwayAs(before), servesAs(after));
+    await read(node);
+    await read(node);
+  });
+});
+
+describe('a node that is only read', () => {
+  it('goes on when its server comes back read-only', async () => {
+    const flags = GOOD_EXPORT.flags | wire.NBD_FLAG_READ_ONLY;
+    const options = { delaySeconds: 5, readOnly: true };
+    const { node } = await open(options, goesAway, servesAs({ flags }));
+    await read(node);
+    await read(node);
+    expect(() => node.setReadOnly(false)).toThrow('read-only');
   });
 });
 
