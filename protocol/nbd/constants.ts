@@ -141,3 +141,4 @@ export const NBD_DEFAULT_PREFERRED_BLOCK = 4096;
 export const NBD_DEFAULT_MAX_PAYLOAD = 32 * 1024 * 1024;
 /** The largest legal minimum block size. */
 export const NBD_MAX_MIN_BLOCK = 65536;
+export const NBD_MIN_PREFERRED_BLOCK = 512;

@@ -69,7 +69,6 @@ const ZERO_BYTES = 256 * KiB;
 /** What a server takes that tells no limits. */
 const DEFAULT_ALIGNMENT = 512;
 const DEFAULT_PREFERRED_BYTES = 4096;
-const PREFERRED_BYTES_MIN = 512;
 const TRANSFER_BYTES_MAX = 32 * MiB;
 
 type Request<T> = (client: NbdClient) => Promise<T>;
@@ -404,7 +403,8 @@ function limitsOf(info: Agreement): BlockLimits {
   const preferred = info.blockSize?.preferred ?? DEFAULT_PREFERRED_BYTES;
   return {
     requestAlignment,
-    preferredBytes: Math.max(preferred, PREFERRED_BYTES_MIN),
+    // No request is longer. And who exports the node may not prefer more than it takes.
+    preferredBytes: Math.min(preferred, TRANSFER_BYTES_MAX),
     transferBytesMax: transferBytesMax(info, requestAlignment),
   };
 }

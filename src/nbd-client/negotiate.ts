@@ -140,9 +140,10 @@ class Negotiation {
       expectReply(option, type, wire.NBD_REP_INFO);
       const info = handshake.decodeInfo(data);
       if (info?.type === wire.NBD_INFO_EXPORT) told = info;
-      if (info?.type === wire.NBD_INFO_BLOCK_SIZE) blockSize = checkBlockSize(info);
+      if (info?.type === wire.NBD_INFO_BLOCK_SIZE) blockSize = info;
     }
     if (told === undefined) throw new WireError('the answer to GO lacks NBD_INFO_EXPORT');
+    if (blockSize !== undefined) blockSize = checkBlockSize(blockSize, told.size);
     return agreement(told, { structured, contexts, blockSize });
   }
 
@@ -218,16 +219,20 @@ function expectReply(option: number, type: number, expected: number): void {
   throw new WireError(`the server answers ${nameOfOption(option)} with ${nameOfReply(type)}`);
 }
 
-function checkBlockSize(told: BlockSize): BlockSize {
-  const { minimum, preferred, maximum } = told;
-  const legal =
-    isPowerOfTwo(minimum) &&
-    minimum <= wire.NBD_MAX_MIN_BLOCK &&
-    isPowerOfTwo(preferred) &&
-    preferred >= minimum &&
-    maximum >= minimum;
-  if (!legal) {
-    throw new WireError(`block sizes of ${minimum}, ${preferred}, ${maximum} bytes make no sense`);
+/** What the protocol demands; with less a disk would be copied byte by byte. */
+function checkBlockSize({ minimum, preferred, maximum }: BlockSize, size: number): BlockSize {
+  const preferredMin = Math.max(minimum, wire.NBD_MIN_PREFERRED_BLOCK);
+  // Older texts let a disk that is smaller than the preferred size have a maximum of its own.
+  const maximumMin = Math.max(minimum, Math.min(preferred, size));
+  let wrong: string | undefined;
+  if (!isPowerOfTwo(minimum) || minimum > wire.NBD_MAX_MIN_BLOCK) {
+    wrong = `the minimum is no power of two up to ${wire.NBD_MAX_MIN_BLOCK}`;
+  } else if (!isPowerOfTwo(preferred) || preferred < preferredMin) {
+    wrong = `the preferred one is no power of two from ${preferredMin} on`;
+  } else if (maximum < maximumMin) wrong = `the maximum is less than ${maximumMin}`;
+  if (wrong !== undefined) {
+    const told = `block sizes of ${minimum}, ${preferred}, ${maximum} bytes`;
+    throw new WireError(`${told} make no sense: ${wrong}`);
   }
   return { minimum, preferred, maximum };
 }

@@ -261,8 +261,10 @@ describe('the sizes of a server', () => {
   });
 
   it('no limit is 32 MiB all the same', async () => {
-    const { node } = await open({ blockSize: { ...blockSize, maximum: 0xffffffff } });
+    const unlimited = { ...blockSize, preferred: 2 ** 31, maximum: 0xffffffff };
+    const { node } = await open({ blockSize: unlimited });
     expect(node.limits.transferBytesMax).toBe(32 * MiB);
+    expect(node.limits.preferredBytes).toBe(32 * MiB);
   });
 
   it('cut what is longer than its longest payload', async () => {

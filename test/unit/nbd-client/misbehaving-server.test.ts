@@ -261,11 +261,13 @@ function contextsWith(...contexts: handshake.MetaContext[]): Handshake {
 }
 
 const { size } = GOOD_EXPORT;
-const sizes = (minimum: number, preferred: number, maximum: number) =>
+const sizes = (minimum: number, preferred: number, maximum: number, diskBytes = size) =>
   goWith(
-    { type: wire.NBD_INFO_EXPORT, size, flags: 1 },
+    { type: wire.NBD_INFO_EXPORT, size: diskBytes, flags: 1 },
     { type: wire.NBD_INFO_BLOCK_SIZE, minimum, preferred, maximum },
   );
+
+const NO_MINIMUM = 'make no sense: the minimum is no power of two up to 65536';
 
 const HANDSHAKES: [what: string, script: Handshake, says: string][] = [
   ['noise', async (p) => p.write(Buffer.from('HTTP/1.1 400 Bad Request\r\n\r\n')), 'NBDMAGIC'],
@@ -317,11 +319,16 @@ const HANDSHAKES: [what: string, script: Handshake, says: string][] = [
     goWith({ type: wire.NBD_INFO_EXPORT, size, flags: 4 }),
     'NBD_FLAG_HAS_FLAGS',
   ],
-  ['a minimum that is no power of two', sizes(3, 4096, 65536), 'make no sense'],
-  ['a minimum of zero', sizes(0, 4096, 65536), 'make no sense'],
-  ['a minimum that is too large', sizes(131072, 131072, 2 ** 20), 'make no sense'],
-  ['a preferred size below the minimum', sizes(4096, 512, 65536), 'make no sense'],
-  ['a maximum below the minimum', sizes(4096, 4096, 512), 'make no sense'],
+  ['a minimum that is no power of two', sizes(3, 4096, 65536), NO_MINIMUM],
+  ['a minimum of zero', sizes(0, 4096, 65536), NO_MINIMUM],
+  ['a minimum that is too large', sizes(131072, 131072, 2 ** 20), NO_MINIMUM],
+  ['a preferred size below the minimum', sizes(4096, 512, 65536), 'no power of two from 4096 on'],
+  ['a preferred size below a sector', sizes(1, 1, 1), 'no power of two from 512 on'],
+  ['a preferred size that is no power of two', sizes(1, 513, 65536), 'power of two from 512 on'],
+  ['a maximum below the minimum', sizes(4096, 4096, 512), 'the maximum is less than 4096'],
+  ['such a maximum of an empty disk', sizes(4096, 4096, 512, 0), 'the maximum is less than 4096'],
+  ['a maximum below the preferred size', sizes(1, 512, 511), 'the maximum is less than 512'],
+  ['a maximum below all of the disk', sizes(1, 2 ** 31, size - 1), `less than ${size}`],
   [
     'a size that is not whole blocks',
     goWith(
@@ -370,6 +377,15 @@ const HANDSHAKES: [what: string, script: Handshake, says: string][] = [
 ];
 
 describe('a handshake with', () => {
+  it.each([
+    ['the smallest', [1, 512, 512]],
+    ['the largest', [65536, 2 ** 31, 0xffffffff]],
+    ['a maximum of all of the disk', [1, 2 ** 31, size]],
+  ] as const)('%s block sizes succeeds', async (_what, [minimum, preferred, maximum]) => {
+    const client = await connectTo(sizes(minimum, preferred, maximum));
+    expect(client.info.blockSize).toEqual({ minimum, preferred, maximum });
+  });
+
   it.each(HANDSHAKES)('%s fails', async (_what, script, says) => {
     const failure = await failureOf(connectTo(script));
     expect(failure).toBeInstanceOf(ProtocolError);
