@@ -3,6 +3,7 @@ import {
   ConnectionLost,
   type ConnectOptions,
   type NbdClient,
+  type ZeroOptions,
 } from '../nbd-client/nbd-client.ts';
 import { NbdLink } from '../nbd-client/nbd-link.ts';
 import type { Abilities, Agreement } from '../nbd-client/negotiate.ts';
@@ -40,7 +41,8 @@ import {
  * write is followed by a flush, zeroes are written. How a lost server is waited for is `NbdLink`'s.
  *
  * A request of whole blocks that needs no cutting goes straight to the connection and costs nothing
- * here. (It takes a lock on its range when blocks are larger than a byte.)
+ * here. (It takes a lock on its range when blocks are larger than a byte.) What a request becomes is
+ * decided when it is sent, for the server that gets it: one that comes back may be able to do less.
  */
 export interface OpenNbdOptions {
   readonly name: string;
@@ -71,7 +73,11 @@ const DEFAULT_ALIGNMENT = 512;
 const DEFAULT_PREFERRED_BYTES = 4096;
 const TRANSFER_BYTES_MAX = 32 * MiB;
 
-type Request<T> = (client: NbdClient) => Promise<T>;
+/** `isRepeated`: it was sent before, and what became of it is not known. */
+type Request<T> = (client: NbdClient, isRepeated: boolean) => Promise<T>;
+
+/** Instead of what a server cannot do and nobody has to. */
+const DONE = Promise.resolve();
 
 export class NbdNode extends BlockNode {
   override readonly driver = 'nbd';
@@ -202,13 +208,13 @@ export class NbdNode extends BlockNode {
     return (
       offset % requestAlignment === 0 &&
       length % requestAlignment === 0 &&
-      length <= this.#bytesMax()
+      length <= transferBytesMax(this.#link.info, requestAlignment)
     );
   }
 
   protected override doWriteFile(offset: number, bytes: FileBytes): Completion {
     return this.#blocks.hold(offset, bytes.length, () =>
-      this.#send((client) => client.write(offset, bytes)),
+      this.#send((client) => this.#writeFile(client, offset, bytes)),
     );
   }
 
@@ -225,19 +231,20 @@ export class NbdNode extends BlockNode {
   }
 
   protected override doDiscard(offset: number, length: number, flags: number): Completion {
-    if (this.#can().trim) return this.#blocks.discard(offset, length, flags);
+    return this.#blocks.discard(offset, length, flags);
   }
 
   protected override doFlush(): Completion {
-    if (this.#can().flush) return this.#send((client) => client.flush());
+    return this.#send((client) => (client.info.abilities.flush ? client.flush() : DONE));
   }
 
   protected override doPrefetch(offset: number, length: number): Completion {
-    if (length === 0 || !this.#can().cache) return;
+    if (length === 0) return;
     const { start, end } = this.#blocksOf(offset, length);
-    return this.#inEffects(start, end - start, (at, bytes) =>
-      this.#send((client) => client.cache(at, bytes)),
-    );
+    return this.#send((client) => {
+      if (!client.info.abilities.cache) return DONE;
+      return this.#inEffects(client, start, end - start, (at, bytes) => client.cache(at, bytes));
+    });
   }
 
   protected override async doBlockStatus(
@@ -263,71 +270,97 @@ export class NbdNode extends BlockNode {
     return {
       blockBytes: this.limits.requestAlignment,
       allocate: (bytes) => Buffer.allocUnsafe(bytes),
-      read: (offset, buffer) => this.#readBlocks(offset, buffer),
-      write: (offset, data, flags) =>
-        this.#durably(flags, (fua) => this.#writeBlocks(offset, data, fua)),
-      writeZeroes: (offset, length, flags) =>
-        this.#durably(flags, (fua) => this.#zeroBlocks(offset, length, flags, fua)),
-      discard: (offset, length, flags) =>
-        this.#durably(flags, (fua) =>
-          this.#inEffects(offset, length, (at, bytes) =>
-            this.#send((client) => client.trim(at, bytes, fua)),
-          ),
+      read: (offset, buffer) =>
+        this.#send((client) =>
+          this.#inTransfers(client, offset, buffer, (at, part) => client.read(at, part)),
         ),
+      write: (offset, data, flags) =>
+        this.#sendDurably(flags, (client, fua) => this.#write(client, offset, data, fua)),
+      writeZeroes: (offset, length, flags) =>
+        this.#sendDurably(flags, (client, fua, isRepeated) => {
+          // Who says no has changed nothing: not when it may be done already.
+          const fast = (flags & ZERO_NO_FALLBACK) !== 0 && !isRepeated;
+          const noHole = (flags & ZERO_MAY_UNMAP) === 0;
+          return this.#zero(client, offset, length, { fua, fast, noHole });
+        }),
+      discard: (offset, length, flags) =>
+        this.#sendDurably(flags, (client, fua) => {
+          if (!client.info.abilities.trim) return DONE;
+          return this.#inEffects(client, offset, length, (at, bytes) =>
+            client.trim(at, bytes, fua),
+          );
+        }),
     };
   }
 
-  #readBlocks(offset: number, buffer: Buffer): Promise<void> {
-    if (buffer.length > this.#bytesMax()) {
-      return this.#inTransfers(offset, buffer, (at, part) => this.#readBlocks(at, part));
-    }
-    return this.#send((client) => client.read(offset, buffer));
+  #write(client: NbdClient, offset: number, data: Buffer, fua: boolean): Promise<void> {
+    return this.#inTransfers(client, offset, data, (at, part) => client.write(at, part, fua));
   }
 
-  #writeBlocks(offset: number, data: Buffer, fua: boolean): Promise<void> {
-    if (data.length > this.#bytesMax()) {
-      return this.#inTransfers(offset, data, (at, part) => this.#writeBlocks(at, part, fua));
-    }
-    return this.#send((client) => client.write(offset, data, fua));
+  #writeFile(client: NbdClient, offset: number, bytes: FileBytes): Promise<void> {
+    if (bytes.length <= this.#bytesMax(client)) return client.write(offset, bytes);
+    // `takesFile` went by another server's maximum.
+    const data = Buffer.allocUnsafe(bytes.length);
+    const isRead = Promise.resolve(bytes.read(0, data));
+    return isRead.then(() => this.#write(client, offset, data, false));
   }
 
-  #zeroBlocks(offset: number, length: number, flags: number, fua: boolean): Promise<void> {
-    const fast = (flags & ZERO_NO_FALLBACK) !== 0;
-    if (fast && !this.#can().fastZero) {
+  #zero(
+    client: NbdClient,
+    offset: number,
+    length: number,
+    { fua, fast, noHole }: Required<ZeroOptions>,
+  ): Promise<void> {
+    const { fastZero, writeZeroes } = client.info.abilities;
+    if (fast && !fastZero) {
       const what = `Cannot zero ${length} bytes at ${offset} on node "${this.name}"`;
       throw new BlockError('ENOTSUP', `${what}: the server cannot do it faster than by writing`);
     }
-    if (!this.#can().writeZeroes) return this.#writeZeros(offset, length, fua);
-    const noHole = (flags & ZERO_MAY_UNMAP) === 0;
-    return this.#inEffects(offset, length, (at, bytes) => {
-      // Who says no has changed nothing: not when a part of it is done.
-      const options = { fua, fast: fast && at === offset, noHole };
-      return this.#send((client) => client.writeZeroes(at, bytes, options));
-    });
+    if (!writeZeroes) return this.#writeZeros(client, offset, length, fua);
+    return this.#inEffects(client, offset, length, (at, bytes) =>
+      // Nor when a part of it is done.
+      client.writeZeroes(at, bytes, { fua, fast: fast && at === offset, noHole }),
+    );
   }
 
-  async #writeZeros(offset: number, length: number, fua: boolean): Promise<void> {
+  async #writeZeros(
+    client: NbdClient,
+    offset: number,
+    length: number,
+    fua: boolean,
+  ): Promise<void> {
     const zeroes = Buffer.alloc(Math.min(length, ZERO_BYTES));
     for (const piece of pieces(offset, length, zeroes.length)) {
-      await this.#writeBlocks(piece.offset, zeroes.subarray(0, piece.length), fua);
+      await this.#write(client, piece.offset, zeroes.subarray(0, piece.length), fua);
     }
   }
 
   /** With WRITE_FUA: by the flag on the wire if the server has it, else by a flush afterwards. */
-  #durably(flags: number, request: (fua: boolean) => Promise<void>): Promise<void> {
-    if ((flags & WRITE_FUA) === 0) return request(false);
-    if (this.#can().fua) return request(true);
-    return request(false).then(() => this.doFlush());
+  #sendDurably(
+    flags: number,
+    request: (client: NbdClient, fua: boolean, isRepeated: boolean) => Promise<void>,
+  ): Promise<void> {
+    if ((flags & WRITE_FUA) === 0) {
+      return this.#send((client, isRepeated) => request(client, false, isRepeated));
+    }
+    return this.#send((client, isRepeated) => {
+      const { fua } = client.info.abilities;
+      const done = request(client, fua, isRepeated);
+      return fua ? done : done.then(() => this.doFlush());
+    });
   }
 
   /** Cuts a request with payload to what the server takes. */
   #inTransfers(
+    client: NbdClient,
     offset: number,
     buffer: Buffer,
     send: (at: number, part: Buffer) => Promise<void>,
   ): Promise<void> {
+    const bytesMax = this.#bytesMax(client);
+    if (buffer.length <= bytesMax) return send(offset, buffer);
     const work: Promise<void>[] = [];
-    for (const { offset: at, length } of pieces(0, buffer.length, this.#bytesMax())) {
+    for (const { offset: at, length } of pieces(0, buffer.length, bytesMax)) {
       work.push(send(offset + at, buffer.subarray(at, at + length)));
     }
     return allEnded(work);
@@ -338,6 +371,7 @@ export class NbdNode extends BlockNode {
    * payload, unless the server says that this is too much for it; then we know for the next time.
    */
   async #inEffects(
+    client: NbdClient,
     offset: number,
     length: number,
     send: (at: number, bytes: number) => Promise<void>,
@@ -349,25 +383,25 @@ export class NbdNode extends BlockNode {
         await send(at, bytes);
         at += bytes;
       } catch (error) {
-        if (!isTooLong(error) || bytes <= this.#bytesMax()) throw error;
-        this.#effectBytesMax = this.#bytesMax();
+        if (!isTooLong(error) || bytes <= this.#bytesMax(client)) throw error;
+        this.#effectBytesMax = this.#bytesMax(client);
       }
     }
   }
 
   #send<T>(request: Request<T>): Promise<T> {
     const { client } = this.#link;
-    if (client !== undefined && !this.#link.resends) return request(client);
+    if (client !== undefined && !this.#link.resends) return request(client, false);
     return this.#sendUntilAnswered(request);
   }
 
   /** Every request may be sent twice: what it leaves behind is the same. */
   async #sendUntilAnswered<T>(request: Request<T>): Promise<T> {
     let deadline: number | undefined;
-    for (;;) {
+    for (let isRepeated = false; ; isRepeated = true) {
       const client = this.#link.client ?? (await this.#link.wait());
       try {
-        return await request(client);
+        return await request(client, isRepeated);
       } catch (error) {
         if (!(error instanceof ConnectionLost) || error.code === 'ECANCELED') throw error;
         const now = this.#clock.now();
@@ -378,8 +412,8 @@ export class NbdNode extends BlockNode {
   }
 
   /** The longest payload that the server takes. */
-  #bytesMax(): number {
-    return transferBytesMax(this.#link.info, this.limits.requestAlignment);
+  #bytesMax(client: NbdClient): number {
+    return transferBytesMax(client.info, this.limits.requestAlignment);
   }
 
   #can(): Abilities {

@@ -2,6 +2,7 @@ import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import * as wire from '../../protocol/nbd/constants.ts';
 import * as handshake from '../../protocol/nbd/handshake.ts';
+import { nameOfCommand } from '../../protocol/nbd/names.ts';
 import * as transmission from '../../protocol/nbd/transmission.ts';
 import type { UnixAddress } from '../../src/net/address.ts';
 import { MiB } from '../../src/util/limits.ts';
@@ -58,6 +59,12 @@ export class ClientGone extends Error {}
 
 export interface ScriptedRequest extends transmission.RequestHeader {
   readonly payload: Buffer;
+}
+
+/** `WRITE 0+512 flags 1`. */
+export function wordsOf({ type, offset, length, flags }: ScriptedRequest): string {
+  const name = nameOfCommand(type).replace('NBD_CMD_', '');
+  return `${name} ${offset}+${length}${flags === 0 ? '' : ` flags ${flags}`}`;
 }
 
 export interface ScriptedExport {

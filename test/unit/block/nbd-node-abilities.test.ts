@@ -1,6 +1,5 @@
 import { describe, expect, it } from 'vitest';
 import * as wire from '../../../protocol/nbd/constants.ts';
-import { nameOfCommand } from '../../../protocol/nbd/names.ts';
 import type { NbdNode } from '../../../src/block/nbd-node.ts';
 import { WRITE_FUA, ZERO_MAY_UNMAP, ZERO_NO_FALLBACK } from '../../../src/block/node.ts';
 import { GiB, MiB, TARGET_EFFECT_BYTES_MAX } from '../../../src/util/limits.ts';
@@ -14,9 +13,10 @@ import {
   type ScriptedRequest,
   startScriptedServer,
   statusPayload,
+  wordsOf,
 } from '../../support/scripted-server.ts';
 
-/** A node, and what its server is asked: `WRITE 0+512 flags 1`. */
+/** A node, and what its server is asked. */
 async function open(
   disk: Partial<ScriptedExport>,
   answer: (peer: ScriptedPeer, request: ScriptedRequest) => boolean = () => false,
@@ -27,10 +27,8 @@ async function open(
     await peer.negotiate({ ...GOOD_EXPORT, ...disk });
     for (;;) {
       const request = await peer.request();
-      const name = nameOfCommand(request.type).replace('NBD_CMD_', '');
-      if (name === 'DISC') return;
-      const flags = request.flags === 0 ? '' : ` flags ${request.flags}`;
-      asked.push(`${name} ${request.offset}+${request.length}${flags}`);
+      if (request.type === wire.NBD_CMD_DISC) return;
+      asked.push(wordsOf(request));
       if (!answer(peer, request)) peer.answer(request);
     }
   });
