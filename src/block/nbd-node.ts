@@ -344,9 +344,11 @@ export class NbdNode extends BlockNode {
       return this.#send((client, isRepeated) => request(client, false, isRepeated));
     }
     return this.#send((client, isRepeated) => {
-      const { fua } = client.info.abilities;
+      const { fua, flush } = client.info.abilities;
       const done = request(client, fua, isRepeated);
-      return fua ? done : done.then(() => this.doFlush());
+      if (fua || !flush) return done;
+      // By whoever has answered it, or both again: what a lost server had in its cache is lost.
+      return done.then(() => client.flush());
     });
   }
 

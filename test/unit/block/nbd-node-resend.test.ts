@@ -126,6 +126,38 @@ describe('a request that is sent again', () => {
   });
 });
 
+describe('a FUA write to servers without FUA', () => {
+  const noFua = without(wire.NBD_FLAG_SEND_FUA);
+  const write = (node: NbdNode) => node.write(0, Buffer.alloc(512), WRITE_FUA);
+
+  it.each<[string, Script]>([
+    [
+      'is lost',
+      async (peer) => {
+        peer.answer(await peer.request());
+        await peer.request();
+      },
+    ],
+    [
+      'shuts down',
+      async (peer) => {
+        peer.answer(await peer.request());
+        peer.simple(await peer.request(), wire.NBD_ESHUTDOWN);
+      },
+    ],
+  ])('is written again when the first %s before the flush', async (_what, goesAway) => {
+    const { node, asked } = await open(noFua, goesAway, noFua);
+    await write(node);
+    expect(asked).toEqual(['WRITE 0+512', 'FLUSH 0+0']);
+  });
+
+  it('is flushed once, after all of its parts', async () => {
+    const { node, asked } = await open(noFua, onFirstRequest, { ...noFua, ...small });
+    await node.write(0, Buffer.alloc(20 * KiB), WRITE_FUA);
+    expect(asked).toEqual(['WRITE 0+16384', 'WRITE 16384+4096', 'FLUSH 0+0']);
+  });
+});
+
 describe('a fast zero that has waited for a server', () => {
   it('is refused by one that has none', async () => {
     const noFastZero = without(wire.NBD_FLAG_SEND_FAST_ZERO);
