@@ -120,16 +120,18 @@ export class NbdLink {
 
   /**
    * Why there is no connection, or that the server is silent; undefined when all is well. (Whoever
-   * asks may find out first.)
+   * asks may find out first.) A server that goes down may be silent beside the one that came back:
+   * its requests are waited for all the same.
    */
   get unreachable(): string | undefined {
     const { client } = this;
-    if (client?.silentMs !== undefined) {
-      return `${client.peer} has not answered for ${Math.floor(client.silentMs / 1000)} s`;
-    }
-    if (client !== undefined) return undefined;
     const state = this.#state;
-    return state.is === 'connected' ? undefined : state.reason.message;
+    if (client === undefined && state.is !== 'connected') return state.reason.message;
+    for (const one of [client, ...this.#leaving]) {
+      if (one?.silentMs === undefined) continue;
+      return `${one.peer} has not answered for ${Math.floor(one.silentMs / 1000)} s`;
+    }
+    return undefined;
   }
 
   /** Whether a request whose connection was lost waits for the next one. */

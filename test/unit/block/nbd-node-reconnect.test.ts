@@ -100,6 +100,18 @@ describe('a node whose server hangs', () => {
     await done;
     expect(node.unreachable).toBeUndefined();
   });
+
+  it('says so although another connection has taken its place', async () => {
+    const { node, clock } = await open({ delaySeconds: 30 }, leaves, good);
+    const hanging = failureOf(read(node));
+    await node.flush();
+    clock.advance(2 * SERVER_SILENT_MS);
+    await read(node);
+    expect(node.unreachable).toMatch(/ has not answered for \d+ s$/);
+    node.cancelInFlight();
+    expect((await hanging).code).toBe('ECANCELED');
+    await expect.poll(() => node.unreachable).toBeUndefined();
+  });
 });
 
 describe('a node whose server goes away, without a delay', () => {
