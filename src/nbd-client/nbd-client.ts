@@ -50,7 +50,7 @@ export interface ConnectOptions {
   readonly contexts?: readonly string[];
   /** Who asks, for error messages, such as `node "target"`; the server's address by default. */
   readonly owner?: string;
-  /** The server has requests and answers none (`Silence`), or does again. */
+  /** The server has requests and does nothing about them (`Silence`), or does again. */
   readonly onSilence?: (isSilent: boolean) => void;
 }
 
@@ -159,7 +159,8 @@ export class NbdClient {
       this.#freeSlots.push(slot);
     }
     const { onSilence = () => {} } = options;
-    this.#silence = new Silence(options.clock, () => this.pending, onSilence);
+    const watched = { pending: () => this.pending, traffic: () => connection.traffic };
+    this.#silence = new Silence(options.clock, watched, onSilence);
     const { promise, resolve } = withResolvers<Error | undefined>();
     this.closed = promise;
     this.#resolveClosed = resolve;

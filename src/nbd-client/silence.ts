@@ -1,44 +1,54 @@
+import type { Traffic } from '../net/connection.ts';
 import type { Clock, Timer } from '../util/clock.ts';
 import { SERVER_SILENT_MS } from '../util/limits.ts';
 
-/** How often it is looked whether anything was answered. */
+/** How often it is looked whether anything has moved. */
 const LOOK_MS = 1000;
+
+export interface Watched {
+  /** Requests without an answer. */
+  readonly pending: () => number;
+  readonly traffic: () => Traffic;
+}
 
 /**
  * Notices a server that has requests and answers none of them: it hangs, or the way to it is cut,
- * which TCP finds out after a quarter of an hour. Nothing is done about it here: it may come back,
- * and what it has not answered cannot be taken back. A request costs a comparison and a count; the
- * clock is read only once a second, while there are requests.
+ * which TCP finds out after a quarter of an hour. A long payload on a slow way is no silence, nor is
+ * an answer that comes by and by. Nothing is done about it here: it may come back, and what it has
+ * not answered cannot be taken back. A request costs a comparison; the clock is read only once a
+ * second, while there are requests.
  */
 export class Silence {
   readonly #clock: Clock;
-  readonly #pending: () => number;
+  readonly #watched: Watched;
   readonly #onChange: (isSilent: boolean) => void;
   #timer: Timer | undefined;
-  #answers = 0;
-  #answersSeen = 0;
-  /** When they were seen, in milliseconds of the clock. */
-  #seenAt = 0;
+  /** At the last look. */
+  #seen: Traffic = { bytesReceived: 0, bytesWaiting: 0, bytesTaken: 0 };
+  /** When it was seen that something had moved, in milliseconds of the clock. */
+  #movedAt = 0;
   #isSilent = false;
 
-  /** `pending`: requests without an answer. `onChange`: silent for SERVER_SILENT_MS, or no more. */
-  constructor(clock: Clock, pending: () => number, onChange: (isSilent: boolean) => void) {
+  /** `onChange`: silent for SERVER_SILENT_MS, or no more. */
+  constructor(clock: Clock, watched: Watched, onChange: (isSilent: boolean) => void) {
     this.#clock = clock;
-    this.#pending = pending;
+    this.#watched = watched;
     this.#onChange = onChange;
   }
 
-  /** For how long nothing was answered; undefined while that is less than SERVER_SILENT_MS. */
+  /** For how long nothing has moved; undefined while that is less than SERVER_SILENT_MS. */
   get ms(): number | undefined {
-    return this.#isSilent ? this.#clock.now() - this.#seenAt : undefined;
+    return this.#isSilent ? this.#clock.now() - this.#movedAt : undefined;
   }
 
   requested(): void {
-    if (this.#timer === undefined) this.#lookSoon();
+    if (this.#timer !== undefined) return;
+    this.#seen = this.#watched.traffic();
+    this.#movedAt = this.#clock.now();
+    this.#lookSoon();
   }
 
   answered(): void {
-    this.#answers++;
     if (this.#isSilent) this.#set(false);
   }
 
@@ -49,22 +59,30 @@ export class Silence {
   }
 
   #lookSoon(): void {
-    if (this.#timer === undefined) this.#seenAt = this.#clock.now();
     this.#timer = this.#clock.after(LOOK_MS, () => this.#look());
   }
 
   #look(): void {
-    const now = this.#clock.now();
-    if (this.#pending() === 0) {
+    if (this.#watched.pending() === 0) {
       this.#timer = undefined;
-      this.#answersSeen = this.#answers;
       return;
     }
-    if (this.#answers !== this.#answersSeen) {
-      this.#answersSeen = this.#answers;
-      this.#seenAt = now;
-    } else if (!this.#isSilent && now - this.#seenAt >= SERVER_SILENT_MS) this.#set(true);
+    const now = this.#clock.now();
+    if (this.#hasMoved()) {
+      this.#movedAt = now;
+      if (this.#isSilent) this.#set(false);
+    } else if (!this.#isSilent && now - this.#movedAt >= SERVER_SILENT_MS) this.#set(true);
     this.#lookSoon();
+  }
+
+  /** Since the last look. */
+  #hasMoved(): boolean {
+    const before = this.#seen;
+    const now = this.#watched.traffic();
+    this.#seen = now;
+    if (now.bytesReceived !== before.bytesReceived) return true;
+    // What finds room in the system at once says nothing of the peer.
+    return before.bytesWaiting > 0 && now.bytesTaken !== before.bytesTaken;
   }
 
   #set(isSilent: boolean): void {

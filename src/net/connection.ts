@@ -6,7 +6,7 @@ import type { FileBytes } from '../util/file-bytes.ts';
 import { NET_KEEP_ALIVE_MS, NET_UNREAD_BYTES_MAX } from '../util/limits.ts';
 import { reasonOf } from './address.ts';
 import { ByteQueue } from './byte-queue.ts';
-import { descriptorOf, mayBeRead } from './descriptor.ts';
+import { descriptorOf, mayBeRead, writingOf } from './descriptor.ts';
 import { FileSend } from './file-send.ts';
 import type { HotSocket, HotSockets } from './hot-sockets.ts';
 import { type ByteSink, Incoming } from './incoming.ts';
@@ -27,6 +27,15 @@ export class ConnectionEnded extends ProtocolError {
 
 /** Reads in a row from one socket, as long as each fills its buffer. libuv has the same number. */
 const HOT_READS_MAX = 32;
+
+/** What has moved by now, to tell a slow peer from one that hangs. */
+export interface Traffic {
+  readonly bytesReceived: number;
+  /** Sent but not taken: they wait until the peer takes what is before them. */
+  readonly bytesWaiting: number;
+  /** What the system has taken: of these, and of what did not have to wait. */
+  readonly bytesTaken: number;
+}
 
 interface PendingRead {
   readonly bytes: number;
@@ -99,6 +108,12 @@ export class Connection implements HotSocket {
 
   get bytesSent(): number {
     return this.#socket.bytesWritten + this.#givenBytes;
+  }
+
+  get traffic(): Traffic {
+    const { bytesReceived } = this;
+    const { bytesGiven, bytesWaiting } = writingOf(this.#socket);
+    return { bytesReceived, bytesWaiting, bytesTaken: bytesGiven - bytesWaiting };
   }
 
   /** Bytes that `write` took and the system did not yet. */

@@ -12,15 +12,26 @@ export function tellDescriptor(socket: Socket, listener: OnUnixSocket | undefine
   if (descriptor !== undefined) listener?.(descriptor);
 }
 
-/** Node has no documented way to either; both may go away. */
+/** Node has no documented way to any of it; all may go away. */
 interface Internals {
-  readonly _handle?: { readonly fd?: number; readonly reading?: boolean } | null;
+  readonly _handle?: {
+    readonly fd?: number;
+    readonly reading?: boolean;
+    readonly bytesWritten?: number;
+    readonly writeQueueSize?: number;
+  } | null;
 }
 
 /** Of an open socket. Without it sockets keep the system's buffers, and files are copied. */
 export function descriptorOf(socket: Socket): number | undefined {
   const { _handle: handle } = socket as Internals;
   return handle?.fd !== undefined && handle.fd >= 0 ? handle.fd : undefined;
+}
+
+/** What the event loop has got to write: how much of it has no room in the system yet. */
+export function writingOf(socket: Socket): { bytesGiven: number; bytesWaiting: number } {
+  const { _handle: handle } = socket as Internals;
+  return { bytesGiven: handle?.bytesWritten ?? 0, bytesWaiting: handle?.writeQueueSize ?? 0 };
 }
 
 /** Whether the event loop reads the socket, as far as one can see. */

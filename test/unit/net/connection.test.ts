@@ -199,6 +199,22 @@ describe('writing', () => {
     await until(() => written === pieces && connection.unsentBytes === 0);
   });
 
+  it('tells what waits for the peer, and what it has made room for', async () => {
+    const { connection, peer } = await connectionPair();
+    peer.pause();
+    connection.write(Buffer.alloc(8 * MiB));
+    const { bytesWaiting, bytesTaken } = connection.traffic;
+    expect(bytesWaiting).toBeGreaterThan(0);
+    expect(bytesWaiting + bytesTaken).toBe(8 * MiB);
+    // Behind what waits.
+    connection.write(Buffer.alloc(MiB));
+    expect(connection.traffic).toEqual({ bytesReceived: 0, bytesWaiting, bytesTaken });
+    peer.resume();
+    peer.write('answer');
+    const all = { bytesReceived: 6, bytesWaiting: 0, bytesTaken: 9 * MiB };
+    await expect.poll(() => connection.traffic).toEqual(all);
+  });
+
   it('does not wait for ever for a connection that broke', async () => {
     const { connection, peer } = await connectionPair();
     peer.pause();
