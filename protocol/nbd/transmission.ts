@@ -173,14 +173,21 @@ export function writeBlockStatus(bytes: Uint8Array, at: number, status: BlockSta
   }
 }
 
-/** `payload` is the whole payload. Throws `WireError`. */
-export function decodeBlockStatus(payload: Uint8Array): BlockStatus {
+/**
+ * `payload` is the whole payload; what is behind the first `extentsMax` is not looked at. Throws
+ * `WireError`.
+ */
+export function decodeBlockStatus(
+  payload: Uint8Array,
+  extentsMax = Number.POSITIVE_INFINITY,
+): BlockStatus {
   const extentBytes = payload.length - BLOCK_STATUS_PREFIX_BYTES;
   if (extentBytes <= 0 || extentBytes % BLOCK_STATUS_EXTENT_BYTES !== 0) {
     throw new WireError(`a block status chunk has ${payload.length} bytes`);
   }
   const extents: StatusExtent[] = [];
-  for (let at = BLOCK_STATUS_PREFIX_BYTES; at < payload.length; at += BLOCK_STATUS_EXTENT_BYTES) {
+  const end = Math.min(payload.length, blockStatusBytes(extentsMax));
+  for (let at = BLOCK_STATUS_PREFIX_BYTES; at < end; at += BLOCK_STATUS_EXTENT_BYTES) {
     const length = getU32(payload, at);
     if (length === 0) throw new WireError('a block status chunk has an empty extent');
     extents.push({ length, flags: getU32(payload, at + 4) });

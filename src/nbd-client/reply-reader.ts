@@ -3,7 +3,11 @@ import * as wire from '../../protocol/nbd/constants.ts';
 import { nameOfChunk } from '../../protocol/nbd/names.ts';
 import * as transmission from '../../protocol/nbd/transmission.ts';
 import type { ByteSink } from '../net/incoming.ts';
-import { DIRECT_RECEIVE_BYTES_MIN, TARGET_STATUS_EXTENTS_MAX } from '../util/limits.ts';
+import {
+  DIRECT_RECEIVE_BYTES_MIN,
+  TARGET_STATUS_EXTENTS_MAX,
+  TARGET_STATUS_EXTENTS_READ_MAX,
+} from '../util/limits.ts';
 import type { PendingRequest } from './request.ts';
 
 /**
@@ -11,7 +15,7 @@ import type { PendingRequest } from './request.ts';
  * decoded where it stands; only what straddles pieces is put together. A READ's data is copied
  * once, to its place in the caller's buffer, and a long one is received there without a copy.
  *
- * Every field is checked; the first that breaks a rule ends the reading (`onEnd`).
+ * Every field that is used is checked; the first that breaks a rule ends the reading (`onEnd`).
  */
 export interface ReplyHandlers {
   /** The request that a cookie belongs to, if it is in flight. */
@@ -234,7 +238,8 @@ export class ReplyReader implements ByteSink {
       const hole = transmission.readHole(payload, 0);
       request.takeHole(hole.offset, hole.length);
     } else if (type === wire.NBD_REPLY_TYPE_BLOCK_STATUS) {
-      request.takeStatus(transmission.decodeBlockStatus(payload), this.#terms.contextIds);
+      const status = transmission.decodeBlockStatus(payload, TARGET_STATUS_EXTENTS_READ_MAX);
+      request.takeStatus(status, this.#terms.contextIds);
     } else if (type === wire.NBD_REPLY_TYPE_ERROR || type === wire.NBD_REPLY_TYPE_ERROR_OFFSET) {
       request.takeError(transmission.decodeErrorChunk(payload, type));
     } else {

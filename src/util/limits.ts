@@ -67,6 +67,11 @@ export const UNIX_SEND_BUFFER_BYTES = 16 * MiB;
 export const TARGET_OPTION_REPLIES_MAX = 1024;
 /** Extents in one BLOCK_STATUS chunk of a server (what the protocol recommends at most). */
 export const TARGET_STATUS_EXTENTS_MAX = 2 ** 20;
+/**
+ * As many of them are looked at; whoever wants more asks for the rest. All of them held the event
+ * loop for half a second.
+ */
+export const TARGET_STATUS_EXTENTS_READ_MAX = 4096;
 /** Chunks of one READ's reply that stand out of order. */
 export const TARGET_SCATTERED_CHUNKS_MAX = 1024;
 /** Longest WRITE_ZEROES, TRIM or CACHE: they carry no payload, but take their time. */

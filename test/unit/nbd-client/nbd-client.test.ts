@@ -4,10 +4,13 @@ import { encodeErrorChunk } from '../../../protocol/nbd/transmission.ts';
 import { ConnectionLost, NbdClient } from '../../../src/nbd-client/nbd-client.ts';
 import { systemClock } from '../../../src/util/clock.ts';
 import {
+  GiB,
   KiB,
   MiB,
   TARGET_GOODBYE_MS_MAX,
   TARGET_IN_FLIGHT_REQUESTS_MAX,
+  TARGET_STATUS_EXTENTS_MAX,
+  TARGET_STATUS_EXTENTS_READ_MAX,
 } from '../../../src/util/limits.ts';
 import type { Pending } from '../../../src/util/pending.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
@@ -69,6 +72,21 @@ describe('the client', () => {
       { type: 5, flags: 0, offset: 0, length: 512, payload: '' },
       { type: 7, flags: 0, offset: 0, length: 4096, payload: '' },
     ]);
+  });
+
+  it('looks at the first of very many extents', async () => {
+    const sectors = Buffer.alloc(8 * TARGET_STATUS_EXTENTS_MAX, '0000020000000000', 'hex');
+    const payload = Buffer.concat([statusPayload(7), sectors]);
+    const client = await connectTo(
+      serving((peer, request) => {
+        if (request.type !== wire.NBD_CMD_BLOCK_STATUS) return false;
+        peer.chunk(request, wire.NBD_REPLY_TYPE_BLOCK_STATUS, payload);
+        return true;
+      }),
+    );
+    const [status] = await client.blockStatus(0, GiB);
+    expect(status!.extents).toHaveLength(TARGET_STATUS_EXTENTS_READ_MAX);
+    await client.flush();
   });
 
   it('takes answers in any order', async () => {

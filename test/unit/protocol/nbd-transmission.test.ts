@@ -95,6 +95,8 @@ describe('the transmission phase, byte for byte', () => {
     const length = transmission.blockStatusBytes(2);
     expect(written(length, (bytes) => transmission.writeBlockStatus(bytes, at, status))).toBe(text);
     expect(transmission.decodeBlockStatus(Buffer.from(text, 'hex'))).toEqual(status);
+    const { extents } = transmission.decodeBlockStatus(Buffer.from(text, 'hex'), 1);
+    expect(extents).toEqual(status.extents.slice(0, 1));
   });
 
   it.each(['', '00000005', '000000050000', '0000000500000000 00000001'])(
