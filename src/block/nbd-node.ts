@@ -275,16 +275,16 @@ export class NbdNode extends BlockNode {
           this.#inTransfers(client, offset, buffer, (at, part) => client.read(at, part)),
         ),
       write: (offset, data, flags) =>
-        this.#sendDurably(flags, (client, fua) => this.#write(client, offset, data, fua)),
+        this.#sendDurably(flags, (client, _, fua) => this.#write(client, offset, data, fua)),
       writeZeroes: (offset, length, flags) =>
-        this.#sendDurably(flags, (client, fua, isRepeated) => {
+        this.#sendDurably(flags, (client, isRepeated, fua = false) => {
           // Who says no has changed nothing: not when it may be done already.
           const fast = (flags & ZERO_NO_FALLBACK) !== 0 && !isRepeated;
           const noHole = (flags & ZERO_MAY_UNMAP) === 0;
           return this.#zero(client, offset, length, { fua, fast, noHole });
         }),
       discard: (offset, length, flags) =>
-        this.#sendDurably(flags, (client, fua) => {
+        this.#sendDurably(flags, (client, _, fua) => {
           if (!client.info.abilities.trim) return DONE;
           return this.#inEffects(client, offset, length, (at, bytes) =>
             client.trim(at, bytes, fua),
@@ -293,7 +293,7 @@ export class NbdNode extends BlockNode {
     };
   }
 
-  #write(client: NbdClient, offset: number, data: Buffer, fua: boolean): Promise<void> {
+  #write(client: NbdClient, offset: number, data: Buffer, fua?: boolean): Promise<void> {
     return this.#inTransfers(client, offset, data, (at, part) => client.write(at, part, fua));
   }
 
@@ -302,7 +302,7 @@ export class NbdNode extends BlockNode {
     // `takesFile` went by another server's maximum.
     const data = Buffer.allocUnsafe(bytes.length);
     const isRead = Promise.resolve(bytes.read(0, data));
-    return isRead.then(() => this.#write(client, offset, data, false));
+    return isRead.then(() => this.#write(client, offset, data));
   }
 
   #zero(
@@ -338,14 +338,12 @@ export class NbdNode extends BlockNode {
   /** With WRITE_FUA: by the flag on the wire if the server has it, else by a flush afterwards. */
   #sendDurably(
     flags: number,
-    request: (client: NbdClient, fua: boolean, isRepeated: boolean) => Promise<void>,
+    request: (client: NbdClient, isRepeated: boolean, fua?: boolean) => Promise<void>,
   ): Promise<void> {
-    if ((flags & WRITE_FUA) === 0) {
-      return this.#send((client, isRepeated) => request(client, false, isRepeated));
-    }
+    if ((flags & WRITE_FUA) === 0) return this.#send(request);
     return this.#send((client, isRepeated) => {
       const { fua, flush } = client.info.abilities;
-      const done = request(client, fua, isRepeated);
+      const done = request(client, isRepeated, fua);
       if (fua || !flush) return done;
       // By whoever has answered it, or both again: what a lost server had in its cache is lost.
       return done.then(() => client.flush());
