@@ -44,6 +44,8 @@ const CLAIMS_MAX = 64;
 const EXTENTS_MAX = 256;
 
 export interface CopierListener {
+  /** Not after what ends or stops the job, a cancel or an error: what has not begun is left. */
+  readonly wantsCopies: boolean;
   /** A claim begins, with at most so much data: what the speed limit counts. */
   onClaimed(dataBytes: number): void;
   /**
@@ -367,6 +369,10 @@ export class Copier {
   /** One after the other. What cannot be copied is marked again, then told of. */
   async #copyAll(claim: Claim, pieces: Iterable<Piece>): Promise<void> {
     for (const piece of pieces) {
+      if (!this.#listener.wantsCopies) {
+        this.#markAgain(claim, piece);
+        continue;
+      }
       try {
         await (piece.zero ? this.#zero(piece) : this.#data(piece));
       } catch (error) {

@@ -1,17 +1,15 @@
-import type { DirtyBitmap } from '../bitmap/dirty-bitmap.ts';
-import type { BlockGraph, NodeUse } from '../block/graph.ts';
-import type { CopyMode, MirrorListener, MirrorTop } from '../block/mirror-top.ts';
+import type { CopyMode, MirrorListener } from '../block/mirror-top.ts';
 import type { BlockNode, DiskRange } from '../block/node.ts';
 import { assert } from '../util/assert.ts';
 import { BlockError, RefusedError } from '../util/errors.ts';
 import { GiB, TARGET_CLUSTER_BYTES_MAX } from '../util/limits.ts';
-import type { BitmapPitfalls } from './bitmap-pitfalls.ts';
 import { Copier, type CopierListener } from './copier.ts';
-import { actionFor, BackOff, CONSEQUENCE, type OnError } from './error-policy.ts';
+import { actionFor, BackOff, CONSEQUENCE } from './error-policy.ts';
 import { Job, type JobHost, type JobOptions } from './job.ts';
 import { lastFlush } from './last-flush.ts';
 import { assertMayPivot } from './may-pivot.ts';
-import { markInitial, type SyncMode } from './mirror-scan.ts';
+import type { MirrorParts, MirrorSettings } from './mirror-parts.ts';
+import { markInitial } from './mirror-scan.ts';
 import { Throughput } from './throughput.ts';
 
 /**
@@ -29,33 +27,6 @@ import { Throughput } from './throughput.ts';
 const CONVERGE_MS = 1000;
 /** The target may be so far behind before copies ask for more of the machine than clients leave. */
 const LAG_BYTES_MAX = GiB;
-
-export interface MirrorParts {
-  graph: BlockGraph;
-  /** The node the filter was put on; the bitmap lives there, whatever happens to the graph. */
-  source: BlockNode;
-  sourceUse: NodeUse;
-  target: NodeUse;
-  /** As it was named; meanwhile the use may be of a filter on it. */
-  targetName: string;
-  top: MirrorTop;
-  bitmap: DirtyBitmap;
-  pitfalls: BitmapPitfalls;
-  /** Lifts the blockers on source and target. */
-  unblock: () => void;
-}
-
-export interface MirrorSettings {
-  sync: SyncMode;
-  copyMode: CopyMode;
-  onSourceError: OnError;
-  onTargetError: OnError;
-  targetIsZero: boolean;
-  /** What reads as zeroes in the target is zero; a diff image may show its base later. */
-  trustsZeroes: boolean;
-  /** Bytes of background copies in flight: where the window begins, and at most. */
-  window: { readonly bytesMin: number; readonly bytesMax: number };
-}
 
 export class MirrorJob extends Job implements MirrorListener, CopierListener {
   readonly type = 'mirror';
@@ -156,7 +127,11 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
     this.#handleError('target', error);
   }
 
-  // --- what the copier tells ---
+  // --- what the copier asks and tells ---
+
+  get wantsCopies(): boolean {
+    return this.#fatal === undefined && !this.forceCancelled && this.ioStatus === 'ok';
+  }
 
   onClaimed(dataBytes: number): void {
     this.rateLimit.charge(dataBytes);
@@ -484,8 +459,7 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
       top.dirty.clusterBytes,
       wholeGranules ? Math.min(bitmap.granularity, TARGET_CLUSTER_BYTES_MAX) : 1,
     );
-    const healthy = this.#fatal === undefined && !this.forceCancelled && this.ioStatus === 'ok';
-    top.copiesSynchronously = wanted && healthy;
+    top.copiesSynchronously = wanted && this.wantsCopies;
   }
 
   /** Dirty, or on its way to the target: its bits are clean from the beginning of the copy on. */

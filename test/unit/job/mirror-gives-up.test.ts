@@ -1,0 +1,93 @@
+import { describe, expect, it } from 'vitest';
+import { DirtyBitmap } from '../../../src/bitmap/dirty-bitmap.ts';
+import type { MirrorTop } from '../../../src/block/mirror-top.ts';
+import { MiB } from '../../../src/util/limits.ts';
+import { areEqual, MirrorRig, pattern } from '../../support/mirror-rig.ts';
+
+/** What a mirror leaves alone when it is cancelled, fails or is stopped by an error. */
+const eio = () => {
+  throw Object.assign(new Error('the disk is on fire'), { code: 'EIO' });
+};
+
+describe('of a copy that has many pieces', () => {
+  /** One granule, which is copied in pieces of 1 MiB, at most 16 at a time. */
+  async function oneGranule() {
+    const size = 64 * MiB;
+    const rig = new MirrorRig({ size });
+    await rig.source.disk.write(0, Buffer.alloc(size, 7));
+    const bitmap = new DirtyBitmap({ name: 'b0', size, granularity: size });
+    rig.source.addBitmap(bitmap);
+    bitmap.set(0, size);
+    const writes = () => rig.target.log.filter((entry) => entry.startsWith('write')).length;
+    return { rig, bitmap, writes };
+  }
+
+  it('none is begun after a forced cancel', async () => {
+    const { rig, bitmap } = await oneGranule();
+    const reads: (() => void)[] = [];
+    rig.source.meddle = (verb) =>
+      verb === 'read' ? new Promise<void>((resolve) => reads.push(resolve)) : undefined;
+    const job = rig.mirror({ bitmap: 'b0' });
+    await expect.poll(() => reads.length).toBe(16);
+    job.cancel({ force: true });
+    for (const go of reads) go();
+    await job.ended;
+    expect([reads.length, bitmap.count]).toEqual([16, bitmap.size]);
+  });
+
+  it.each(['report', 'stop'] as const)('none is begun after an error: %s', async (policy) => {
+    const { rig, bitmap, writes } = await oneGranule();
+    rig.target.meddle = (verb) => (verb === 'write' ? eio() : undefined);
+    const job = rig.mirror({ bitmap: 'b0', onTargetError: policy });
+    if (policy === 'report') await job.ended;
+    else await rig.event('JOB_STATUS_CHANGE', ({ data }) => data.status === 'paused');
+    expect(writes()).toBeLessThanOrEqual(16);
+    expect(bitmap.count).toBe(bitmap.size);
+    rig.target.meddle = () => {};
+    if (policy === 'report') return;
+    job.resume();
+    await rig.ready();
+    expect(await areEqual(rig.source, rig.target)).toBe(true);
+    await rig.jobs.cancelAll();
+  });
+
+  it('the good ones arrive beside one that fails for ever and is ignored', async () => {
+    const { rig } = await oneGranule();
+    rig.target.meddle = (verb, { offset }) =>
+      verb === 'write' && offset < 16 * MiB ? eio() : undefined;
+    rig.mirror({ bitmap: 'b0', onTargetError: 'ignore' });
+    const last = Buffer.alloc(1);
+    const look = async () => {
+      await rig.target.disk.read(64 * MiB - 1, last);
+      return last[0];
+    };
+    await expect.poll(look).toBe(7);
+    await rig.jobs.cancelAll();
+  });
+});
+
+it('a forced cancel asks a target that hangs nothing more of what is zero', async () => {
+  const rig = new MirrorRig({ size: MiB });
+  await rig.target.disk.write(0, pattern(MiB, 3));
+  const job = rig.mirror();
+  const top = rig.graph.find('mirror-top') as MirrorTop;
+  let tell = () => {};
+  rig.source.meddle = (verb) => {
+    // The copy's question, not that of the beginning.
+    if (verb !== 'status' || top.lock.held === 0) return;
+    return new Promise<void>((resolve) => {
+      tell = resolve;
+    });
+  };
+  await expect.poll(() => top.lock.held).toBe(1);
+  await new Promise(setImmediate);
+  const asked: string[] = [];
+  rig.target.meddle = (verb) => {
+    asked.push(verb);
+    return new Promise(() => {});
+  };
+  job.cancel({ force: true });
+  tell();
+  await job.ended;
+  expect(asked).toEqual([]);
+});
