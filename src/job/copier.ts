@@ -9,7 +9,7 @@ import {
   pieces,
 } from '../block/node.ts';
 import type { RangeHold } from '../block/range-lock.ts';
-import { extentsInUnits } from '../block/whole-units.ts';
+import { extentsInUnits, wholeUnits } from '../block/whole-units.ts';
 import { allEnded } from '../util/all-ended.ts';
 import { BufferPool } from '../util/buffer-pool.ts';
 import type { Clock } from '../util/clock.ts';
@@ -75,7 +75,7 @@ interface Claim extends HeldRange {
   readonly dataBytes: number;
   /** What did not travel of that. */
   unspentBytes: number;
-  /** Bytes by which its start lowered the dirty count: its progress when it ends well. */
+  /** Bytes by which its start lowered the dirty count, less what was marked again: its progress. */
   credit: number;
 }
 
@@ -273,10 +273,11 @@ export class Copier {
 
   /** Takes back what a claim has not done. */
   #markAgain(claim: Claim, range: DiskRange): void {
-    const { dirty } = this.#top;
-    const before = dirty.bitmap.dirtyBytes;
+    const { dirty, size } = this.#top;
     dirty.mark(range.offset, range.length);
-    const lost = Math.min(claim.credit, dirty.bitmap.dirtyBytes - before);
+    // Not by how much more is dirty now: a client, or another claim, may have marked it before.
+    const touched = wholeUnits(range, dirty.bitmap.granularity, size);
+    const lost = Math.min(claim.credit, touched.length);
     claim.credit -= lost;
     this.creditInFlight -= lost;
   }

@@ -3,7 +3,7 @@ import { DirtyBitmap } from '../../../src/bitmap/dirty-bitmap.ts';
 import type { DiskRange } from '../../../src/block/node.ts';
 import { MiB } from '../../../src/util/limits.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
-import { MirrorRig, pattern } from '../../support/mirror-rig.ts';
+import { areEqual, MirrorRig, pattern } from '../../support/mirror-rig.ts';
 
 const GRANULE = 65_536;
 const SIZE = 4 * GRANULE;
@@ -177,6 +177,51 @@ it('a copy that waited for a client costs its part of the speed', async () => {
   await expect.poll(() => job.progressCurrent).toBe(unit);
   await new Promise((resolve) => setTimeout(resolve, 50));
   expect(job.progressCurrent).toBe(unit);
+});
+
+describe('what fails again and again, and is ignored', () => {
+  /** A READY mirror whose target refuses what it is sent, and takes a moment for it. */
+  async function withBadTarget() {
+    const rig = new MirrorRig({ size: SIZE });
+    const job = rig.mirror({ onTargetError: 'ignore' });
+    await rig.ready();
+    rig.target.meddle = async (verb) => {
+      if (verb !== 'write') return;
+      await new Promise((resolve) => setTimeout(resolve, 2));
+      throw Object.assign(new Error('on fire'), { code: 'EIO' });
+    };
+    return { rig, job, before: job.progressCurrent };
+  }
+
+  /** It backs off, and has copied nothing; then the target is well, and it is done. */
+  async function expectNoProgress({ rig, job, before }: Awaited<ReturnType<typeof withBadTarget>>) {
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    // 10, 20, 40, 80, 160 ms apart, two at a time.
+    expect(rig.story.filter((event) => event === 'BLOCK_JOB_ERROR').length).toBeLessThan(20);
+    expect(job.progressCurrent).toBe(before);
+    rig.target.meddle = () => {};
+    await expect.poll(() => job.query()['x-dirty-bytes']).toBe(0);
+    expect(await areEqual(rig.source, rig.target)).toBe(true);
+    expect(job.progressCurrent).toBeGreaterThan(before);
+    expect(job.progressTotal).toBe(job.progressCurrent);
+    await rig.jobs.cancelAll();
+  }
+
+  it('is no progress where two copies are parts of one granule', async () => {
+    const bad = await withBadTarget();
+    for (const at of [0, 8192]) await bad.rig.client.node.write(at, pattern(4096, at));
+    await expectNoProgress(bad);
+  });
+
+  it('is no progress where a client writes meanwhile', async () => {
+    const bad = await withBadTarget();
+    const { client } = bad.rig;
+    await client.node.write(0, pattern(4096, 1));
+    const writing = setInterval(() => client.node.write(0, pattern(4096, 2)), 1);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    clearInterval(writing);
+    await expectNoProgress(bad);
+  });
 });
 
 it('a paused job that is cancelled by force is no longer paused', async () => {
