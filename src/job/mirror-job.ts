@@ -140,6 +140,8 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
   onEnded(creditBytes: number, unspentBytes: number): void {
     this.progressCurrent += creditBytes;
     this.rateLimit.refund(unspentBytes);
+    // Also in a pause: what is done is never more than all that there is to do.
+    this.#updateTotal();
     if (creditBytes > 0) this.#backOff.succeeded();
     this.kick();
   }
@@ -279,7 +281,7 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
       return false;
     }
     if (this.forceCancelled || this.userPaused || this.#fatal !== undefined) return false;
-    this.#updateTotal();
+    // With `len` as it was before the flush, so that READY says that it equals `offset` (QEMU).
     this.becomeReady();
     if (!this.#shouldEnd) this.#setConverging(false);
     return true;

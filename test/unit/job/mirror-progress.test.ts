@@ -57,6 +57,41 @@ describe('the length of a mirror', () => {
   });
 });
 
+describe('what has been done', () => {
+  it('is at most what there is to do, also while copies end in a pause', async () => {
+    const rig = new MirrorRig({ size: SIZE });
+    await rig.source.write(0, pattern(GRANULE, 1));
+    const job = rig.mirror();
+    await rig.ready();
+    const target = holdTarget(rig);
+    await rig.client.node.write(0, pattern(4096, 2));
+    await expect.poll(() => target.held).toBe(1);
+    job.pause();
+    // The same granule once more: nobody looks at it before the copy has ended.
+    await rig.client.node.write(0, pattern(4096, 3));
+    target.release();
+    await rig.event('JOB_STATUS_CHANGE', ({ data }) => data.status === 'standby');
+    expect(job.progressCurrent).toBe(2 * GRANULE);
+    expect(job.progressTotal).toBe(3 * GRANULE);
+    await rig.jobs.cancelAll();
+  });
+
+  it('is all at READY, though a client writes while the target is flushed', async () => {
+    const rig = new MirrorRig({ size: SIZE });
+    await rig.source.write(0, pattern(SIZE, 1));
+    const job = rig.mirror();
+    let wrote = false;
+    rig.target.meddle = async (verb) => {
+      if (verb !== 'flush' || job.progressCurrent < SIZE) return;
+      await rig.client.node.write(0, pattern(GRANULE, 2));
+      wrote = true;
+    };
+    const { data } = await rig.ready();
+    expect([wrote, data.offset, data.len]).toEqual([true, SIZE, SIZE]);
+    await rig.jobs.cancelAll();
+  });
+});
+
 it('a clean granule at the unaligned end costs nothing, though a cluster goes there', async () => {
   const size = SIZE + 4096;
   const rig = new MirrorRig({ size });
