@@ -1,3 +1,4 @@
+import { chainOf } from '../block/chain.ts';
 import type { BlockGraph } from '../block/graph.ts';
 import { MirrorTop } from '../block/mirror-top.ts';
 import type { BlockNode } from '../block/node.ts';
@@ -11,9 +12,10 @@ export function assertMayPivot(id: string, top: MirrorTop, graph: BlockGraph): v
   const refuse = (why: string) => {
     throw new RefusedError(`Job '${id}' cannot be completed yet: ${why}; end that one first`);
   };
-  const { child } = top;
-  if (child instanceof MirrorTop) {
-    const filter = `the mirror with filter '${child.name}'`;
+  // Also below a window on the disk, which came when that was mirrored already.
+  const below = chainOf(top.child).find((node) => node instanceof MirrorTop);
+  if (below !== undefined) {
+    const filter = `the mirror with filter '${below.name}'`;
     refuse(`${filter} sits below it and would see no more writes`);
   }
   // Filters of other mirrors may sit between it and a job that writes to their source.

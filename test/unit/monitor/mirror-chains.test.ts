@@ -67,6 +67,17 @@ describe('a mirror of a mirror’s target', () => {
   });
 });
 
+it('clients of a window do not leave a disk that is mirrored below it', async () => {
+  await mirror('m0', 'a', 'b', { 'filter-node-name': 'low' });
+  await run('blockdev-add', { driver: 'raw', 'node-name': 'window', file: 'a' });
+  await mirror('m1', 'window', 'c');
+  await expect(run('job-complete', { id: 'm1' })).rejects.toThrow(
+    "Job 'm1' cannot be completed yet: the mirror with filter 'low' sits below it",
+  );
+  await end('m0', 'block-job-cancel');
+  await end('m1', 'job-complete');
+});
+
 describe('of two mirrors of one disk', () => {
   it('the one that stays sees who stands on what the other has moved the clients to', async () => {
     const beside = { driver: 'raw', 'node-name': 'beside', file: 'c' };
