@@ -169,6 +169,7 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
     const { target, top, bitmap } = this.#parts;
     if (this.#fatal !== undefined) throw this.#fatal;
     await this.#takeOver();
+    if (this.forceCancelled) return;
     await this.pausePoint();
     if (this.#settings.sync !== 'none' && bitmap.name === undefined) {
       await this.#guardStart(() =>
@@ -199,7 +200,14 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
    */
   async #takeOver(): Promise<void> {
     const { source, top, bitmap } = this.#parts;
-    await source.settled();
+    let isSettled = false;
+    void source.settled().then(() => {
+      isSettled = true;
+      this.kick();
+    });
+    while (!isSettled && !this.forceCancelled) await this.sleep();
+    // The source may hang: then the node goes on recording, and keeps the bitmap.
+    if (this.forceCancelled) return;
     source.setRecording(bitmap, false);
     if (bitmap.name === undefined) {
       source.removeBitmap(bitmap);
@@ -387,7 +395,7 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
   #dissolve(successor: BlockNode): void {
     const { graph, source, target, top, bitmap } = this.#parts;
     if (bitmap.name === undefined) {
-      // The hand-over may have failed half-way: the private bitmap is then still on the source.
+      // The hand-over may not have come to its end: the private bitmap is then still on the source.
       const holder = top.bitmaps.includes(bitmap) ? top : source;
       holder.removeBitmap(bitmap);
     } else {

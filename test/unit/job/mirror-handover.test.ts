@@ -55,6 +55,29 @@ describe.each([
     await rig.jobs.cancelAll();
   });
 
+  it('is given up by a forced cancel while the source hangs, and loses nothing', async () => {
+    const rig = new MirrorRig({ size: MiB });
+    const given = bitmap === undefined ? undefined : rig.bitmap(bitmap);
+    const slow = gate();
+    rig.source.meddle = (verb) => (verb === 'write' ? slow.opened : undefined);
+    const early = rig.client.node.write(GRANULE, pattern(4096, 1));
+    const job = rig.mirror(bitmap === undefined ? {} : { bitmap });
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    rig.source.meddle = () => {};
+    await rig.client.node.write(3 * GRANULE, pattern(4096, 2));
+    job.cancel({ force: true });
+    await job.ended;
+    expect(rig.graph.find('mirror-top')).toBeUndefined();
+    expect(rig.source.bitmaps).toEqual(given === undefined ? [] : [given]);
+    expect(given?.isDirty(3 * GRANULE)).not.toBe(false);
+    given?.clear();
+    await rig.client.node.write(5 * GRANULE, pattern(4096, 3));
+    slow.open();
+    await early;
+    if (given === undefined) return;
+    expect([given.busy, given.enabled, given.count]).toEqual([false, true, 2 * GRANULE]);
+  });
+
   it('does not lose a write that comes between the command and the job', async () => {
     const rig = new MirrorRig({ size: MiB });
     if (bitmap !== undefined) rig.bitmap(bitmap);
