@@ -1,6 +1,8 @@
 import type { DirtyBitmap } from '../bitmap/dirty-bitmap.ts';
-import type { NodeUse } from '../block/graph.ts';
-import type { MirrorTop } from '../block/mirror-top.ts';
+import { chainOf } from '../block/chain.ts';
+import type { BlockGraph, NodeUse } from '../block/graph.ts';
+import { MirrorTop } from '../block/mirror-top.ts';
+import type { BlockNode } from '../block/node.ts';
 import type { Clock, Timer } from '../util/clock.ts';
 import { BlockError } from '../util/errors.ts';
 
@@ -10,8 +12,8 @@ interface LastFlushParts {
   readonly target: NodeUse;
 }
 
-/** A healthy target is given so long to flush; of one that hangs nobody knows what it will keep. */
-const LAST_FLUSH_MS = 1000;
+/** A healthy target is given so long to answer; of one that hangs nobody knows what it will keep. */
+const LAST_ANSWER_MS = 1000;
 
 /**
  * The last that a job that ends badly asks of its target. What it answered and does not flush now
@@ -28,7 +30,7 @@ export async function lastFlush(
   if (isKept && target.node.unreachable === undefined) {
     let timer: Timer | undefined;
     const timeUp = new Promise<void>((resolve) => {
-      timer = clock.after(LAST_FLUSH_MS, resolve);
+      timer = clock.after(LAST_ANSWER_MS, resolve);
     });
     await Promise.race([flushIfPossible(top), timeUp]);
     timer?.cancel();
@@ -43,4 +45,28 @@ async function flushIfPossible(top: MirrorTop): Promise<void> {
   } catch (error) {
     if (!(error instanceof BlockError)) throw error;
   }
+}
+
+/**
+ * Resolves when no client write is on its way through the filter, which has left the graph. What a
+ * target that hangs has not answered in a second fails, so that clients go on, and is dirty; but
+ * not while others use the target, whose requests would fail as well: those wait for it, or for the
+ * operator.
+ */
+export async function lastWrites(
+  { graph, top, target }: { graph: BlockGraph; top: MirrorTop; target: NodeUse },
+  clock: Clock,
+): Promise<void> {
+  const timer = clock.after(LAST_ANSWER_MS, () => {
+    if (!hasUsers(graph, target.node)) target.node.cancelInFlight();
+  });
+  await top.idle();
+  timer.cancel();
+}
+
+/** Whether anybody but its own chain uses the node, or what it stands on. */
+function hasUsers(graph: BlockGraph, node: BlockNode): boolean {
+  return chainOf(node).some(
+    (one, depth) => one instanceof MirrorTop || graph.usersOf(one).length > Math.min(depth, 1),
+  );
 }

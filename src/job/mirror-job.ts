@@ -6,7 +6,7 @@ import { GiB, TARGET_CLUSTER_BYTES_MAX } from '../util/limits.ts';
 import { Copier, type CopierListener } from './copier.ts';
 import { actionFor, BackOff, CONSEQUENCE } from './error-policy.ts';
 import { Job, type JobHost, type JobOptions } from './job.ts';
-import { lastFlush } from './last-flush.ts';
+import { lastFlush, lastWrites } from './last-flush.ts';
 import { assertMayPivot } from './may-pivot.ts';
 import type { MirrorParts, MirrorSettings } from './mirror-parts.ts';
 import { markInitial } from './mirror-scan.ts';
@@ -419,7 +419,7 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
     pitfalls.end();
     await this.#parting;
     if (top.child !== target.node) top.giveUpFlushes();
-    await top.idle();
+    await lastWrites(this.#parts, this.clock);
     sourceUse.release();
     // Client writes may have reached the target after its last flush.
     if (this.#fatal !== undefined || this.forceCancelled) top.markUnflushed();

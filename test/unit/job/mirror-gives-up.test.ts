@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { DirtyBitmap } from '../../../src/bitmap/dirty-bitmap.ts';
+import { MemoryNode } from '../../../src/block/memory-node.ts';
 import type { MirrorTop } from '../../../src/block/mirror-top.ts';
 import { MiB } from '../../../src/util/limits.ts';
 import { areEqual, MirrorRig, pattern } from '../../support/mirror-rig.ts';
@@ -90,4 +91,48 @@ it('a forced cancel asks a target that hangs nothing more of what is zero', asyn
   tell();
   await job.ended;
   expect(asked).toEqual([]);
+});
+
+describe('a client’s write that hangs at the target of a mirror that has failed', () => {
+  /** The mirror has failed, and another write has not been answered. */
+  async function failed() {
+    const rig = new MirrorRig({ size: MiB });
+    const bitmap = rig.bitmap('b0');
+    const job = rig.mirror({ bitmap: 'b0', copyMode: 'write-blocking' });
+    await rig.ready();
+    rig.target.meddle = (verb, { offset }) => {
+      if (verb !== 'write') return;
+      return offset === 0 ? new Promise(() => {}) : eio();
+    };
+    const hanging = Promise.resolve(rig.client.node.write(0, pattern(512, 1)));
+    return {
+      rig,
+      bitmap,
+      job,
+      hanging,
+      fail: () => rig.client.node.write(65_536, Buffer.from('x')),
+    };
+  }
+
+  it('is answered, and dirty, in a moment', async () => {
+    const { rig, bitmap, job, hanging, fail } = await failed();
+    await fail();
+    await Promise.all([hanging, job.ended]);
+    expect([bitmap.isDirty(0), bitmap.busy, rig.target.cancelled]).toEqual([true, false, 1]);
+  });
+
+  it.each(['export', 'mirror'])('waits when the target is used by another: %s', async (other) => {
+    const { rig, job, hanging, fail } = await failed();
+    const third = new MemoryNode('third', { size: MiB });
+    rig.graph.add(third);
+    const more = { id: 'other', source: rig.target, target: third, filterNodeName: 'f' };
+    if (other === 'mirror') rig.mirror(more);
+    else rig.graph.use(rig.target, { kind: 'export', name: 'r' }, { writable: false });
+    await fail();
+    await new Promise((resolve) => setTimeout(resolve, 1200));
+    expect([job.status, rig.target.cancelled]).toEqual(['aborting', 0]);
+    rig.target.cancelInFlight();
+    await Promise.all([hanging, job.ended]);
+    await rig.jobs.cancelAll();
+  });
 });
