@@ -41,8 +41,8 @@ import {
  * write is followed by a flush, zeroes are written. How a lost server is waited for is `NbdLink`'s.
  *
  * A request of whole blocks that needs no cutting goes straight to the connection and costs nothing
- * here. (It takes a lock on its range when blocks are larger than a byte.) What a request becomes is
- * decided when it is sent, for the server that gets it: one that comes back may be able to do less.
+ * here. (It takes a lock on its range when blocks are larger than a byte.) What a request becomes
+ * is decided when it is sent, for the server that gets it: one that comes back may do less.
  */
 export interface OpenNbdOptions {
   readonly name: string;

@@ -12,7 +12,7 @@ interface LastFlushParts {
   readonly target: NodeUse;
 }
 
-/** A healthy target is given so long to answer; of one that hangs nobody knows what it will keep. */
+/** A healthy target answers within it; of one that hangs nobody knows what it will keep. */
 const LAST_ANSWER_MS = 1000;
 
 /**

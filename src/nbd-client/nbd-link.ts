@@ -66,7 +66,7 @@ interface Waiter {
 export class NbdLink {
   /** What the server told when it was last connected. */
   info: Agreement;
-  /** Asked whenever a server comes back; all that the first one could, until the owner says less. */
+  /** Asked when a server comes back; all that the first could do, until the owner says less. */
   needs: () => Needs;
   readonly #options: LinkOptions;
   readonly #clock: Clock;

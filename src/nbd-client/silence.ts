@@ -13,10 +13,10 @@ export interface Watched {
 
 /**
  * Notices a server that has requests and answers none of them: it hangs, or the way to it is cut,
- * which TCP finds out after a quarter of an hour. A long payload on a slow way is no silence, nor is
- * an answer that comes by and by. Nothing is done about it here: it may come back, and what it has
- * not answered cannot be taken back. A request costs a comparison; the clock is read only once a
- * second, while there are requests.
+ * which TCP finds out after a quarter of an hour. A long payload on a slow way is no silence, nor
+ * is an answer that comes by and by. Nothing is done about it here: it may come back, and what it
+ * has not answered cannot be taken back. A request costs a comparison; the clock is read only once
+ * a second, while there are requests.
  */
 export class Silence {
   readonly #clock: Clock;
