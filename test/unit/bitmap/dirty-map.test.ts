@@ -57,6 +57,17 @@ describe('parts of granules, kept in pages of 32 MiB of the disk', () => {
   });
 });
 
+it('a granule that hangs over the end of the disk is clean when its parts on the disk are', () => {
+  const bitmap = new DirtyBitmap({ size: 65_536 + 2 * PART, granularity: 65_536 });
+  bitmap.set(65_536, 2 * PART);
+  const map = new DirtyMap(bitmap);
+  map.refine();
+  map.clear(65_536, PART);
+  expect(runsOf(map)).toEqual([[65_536 + PART, PART]]);
+  map.clear(65_536 + PART, PART);
+  expect(bitmap.isClean).toBe(true);
+});
+
 it('marks and cleans large disks without going through their granules', () => {
   const map = refinedMap(TiB, 65_536);
   const bitmap = new DirtyBitmap({ size: TiB, granularity: 65_536 });

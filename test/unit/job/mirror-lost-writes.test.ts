@@ -2,6 +2,7 @@ import { expect, it } from 'vitest';
 import { WRITE_FUA, ZERO_NO_FALLBACK } from '../../../src/block/node.ts';
 import { MiB } from '../../../src/util/limits.ts';
 import { areEqual, contents, MirrorRig, pattern } from '../../support/mirror-rig.ts';
+import type { Verb } from '../../support/shaky-node.ts';
 
 /** What a target has answered, and may have lost all the same. */
 const GRANULE = 65_536;
@@ -61,5 +62,52 @@ it('is copied again of a write that goes on while it is lost', async () => {
   await writing;
   await expect.poll(() => job.query()['actively-synced']).toBe(true);
   expect(await areEqual(rig.source, rig.target)).toBe(true);
+  await rig.jobs.cancelAll();
+});
+
+it.each(['write', 'zero'] as const)(
+  'is copied again of a copy that a flush has overtaken: %s',
+  async (verb) => {
+    const rig = new MirrorRig({ size: MiB });
+    const [from, to] = verb === 'write' ? [rig.source, rig.target] : [rig.target, rig.source];
+    await from.disk.write(0, pattern(MiB, 1));
+    await to.disk.writeZeroes(0, MiB);
+    const gates: (() => void)[] = [];
+    const waiting = (what: Verb) => (actual: Verb) =>
+      actual === what ? new Promise<void>((resolve) => void gates.push(resolve)) : undefined;
+    rig.target.meddle = waiting(verb);
+    rig.mirror({ copyMode: 'write-blocking' });
+    await expect.poll(() => gates.length).toBe(1);
+    await rig.client.node.flush();
+    rig.target.meddle = waiting('flush');
+    gates[0]!();
+    // The flush before READY has begun, so the copy has ended; the server takes both with it.
+    await expect.poll(() => gates.length).toBe(2);
+    await rig.target.disk.write(0, pattern(MiB, 2));
+    rig.target.reconnect();
+    rig.target.meddle = () => {};
+    gates[1]!();
+    await expect.poll(() => areEqual(rig.source, rig.target)).toBe(true);
+    await rig.jobs.cancelAll();
+  },
+);
+
+it('is copied again of a client’s write that a flush has overtaken', async () => {
+  const rig = new MirrorRig({ size: MiB });
+  rig.mirror({ copyMode: 'write-blocking' });
+  await rig.ready();
+  let arrive = () => {};
+  rig.target.meddle = () =>
+    new Promise<void>((resolve) => {
+      arrive = resolve;
+    });
+  const writing = rig.client.node.write(0, pattern(512, 1));
+  rig.target.meddle = () => {};
+  await rig.client.node.flush();
+  arrive();
+  await writing;
+  await rig.target.disk.writeZeroes(0, 512);
+  rig.target.reconnect();
+  await expect.poll(() => areEqual(rig.source, rig.target)).toBe(true);
   await rig.jobs.cancelAll();
 });

@@ -463,4 +463,37 @@ describe('a fast zero while the mode changes', () => {
     await expect.poll(() => job.query()['actively-synced']).toBe(true);
     await rig.jobs.cancelAll();
   });
+
+  it('nor when it waited for its range meanwhile', async () => {
+    const rig = new MirrorRig({ size: MiB });
+    const job = rig.mirror({ copyMode: 'write-blocking', onTargetError: 'stop' });
+    await rig.ready();
+    const gates: (() => void)[] = [];
+    const gate = () => new Promise<void>((resolve) => void gates.push(resolve));
+    rig.target.meddle = () => gate();
+    const write = rig.client.node.write(0, pattern(512, 1));
+    // It waits for the range of the write; meanwhile another one stops the job.
+    const zero = Promise.resolve(rig.client.node.writeZeroes(0, 512, ZERO_NO_FALLBACK));
+    rig.target.meddle = (verb) => {
+      if (verb === 'write') throw Object.assign(new Error('no'), { code: 'EIO' });
+    };
+    await rig.client.node.write(MiB / 2, pattern(512, 1));
+    await rig.event('JOB_STATUS_CHANGE', ({ data }) => data.status === 'standby');
+    rig.target.meddle = () => {};
+    rig.source.meddle = async (verb) => {
+      if (verb !== 'zero') return;
+      await gate();
+      throw Object.assign(new Error('not fast'), { code: 'ENOTSUP' });
+    };
+    gates[0]!();
+    await write;
+    job.resume();
+    await expect.poll(() => areEqual(rig.source, rig.target)).toBe(true);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    expect([gates.length, job.query()['actively-synced']]).toEqual([2, false]);
+    gates[1]!();
+    await expect(zero).rejects.toThrow('not fast');
+    await expect.poll(() => job.query()['actively-synced']).toBe(true);
+    await rig.jobs.cancelAll();
+  });
 });
