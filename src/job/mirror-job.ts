@@ -47,6 +47,8 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
   /** Begins with a forced cancel. */
   #parting: Promise<void> | undefined;
   #stopWatching = () => {};
+  /** Waits no more for what the source had to do when the job began. */
+  #leaveSource = () => {};
 
   constructor(host: JobHost, options: JobOptions, settings: MirrorSettings) {
     super(host, options);
@@ -200,14 +202,13 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
    */
   async #takeOver(): Promise<void> {
     const { source, top, bitmap } = this.#parts;
-    let isSettled = false;
-    void source.settled().then(() => {
-      isSettled = true;
-      this.kick();
+    const isSettled = await new Promise<boolean>((resolve) => {
+      void source.settled().then(() => resolve(true));
+      this.#leaveSource = () => void this.clock.defer(() => resolve(false));
+      if (this.forceCancelled) this.#leaveSource();
     });
-    while (!isSettled && !this.forceCancelled) await this.sleep();
     // The source may hang: then the node goes on recording, and keeps the bitmap.
-    if (this.forceCancelled) return;
+    if (!isSettled) return;
     source.setRecording(bitmap, false);
     if (bitmap.name === undefined) {
       source.removeBitmap(bitmap);
@@ -363,6 +364,7 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
     this.#copier.cancel();
     top.cancel();
     source.hurry();
+    this.#leaveSource();
     this.#parting = lastFlush(this.#parts, this.clock).then(() => target.node.cancelInFlight());
   }
 
