@@ -9,6 +9,7 @@ import {
   pattern,
 } from '../../support/mirror-rig.ts';
 import { Random } from '../../support/random.ts';
+import { turns } from '../../support/turns.ts';
 
 /**
  * The whole mirror under random overlapping writes, random delays and random errors. After every
@@ -26,13 +27,6 @@ interface Unanswered {
   length: number;
 }
 
-function ticks(count: number): Promise<void> {
-  return new Promise((resolve) => {
-    const step = (left: number) => (left === 0 ? resolve() : setImmediate(() => step(left - 1)));
-    step(count);
-  });
-}
-
 function makeShaky(rig: MirrorRig, random: Random, errorRate: number): () => void {
   let rate = errorRate;
   for (const node of [rig.source, rig.target]) {
@@ -42,7 +36,7 @@ function makeShaky(rig: MirrorRig, random: Random, errorRate: number): () => voi
       if (isJobs && random.chance(rate)) {
         throw Object.assign(new Error('shaky'), { code: 'EIO' });
       }
-      return random.chance(0.7) ? ticks(random.below(6)) : undefined;
+      return random.chance(0.7) ? turns(random.below(6)) : undefined;
     };
   }
   return () => {
@@ -62,7 +56,7 @@ async function client(rig: MirrorRig, random: Random, open: Set<Unanswered>, che
     else await rig.client.node.write(offset, pattern(length, random.below(1e6)));
     open.delete(range);
     check();
-    if (random.chance(0.3)) await ticks(random.below(10));
+    if (random.chance(0.3)) await turns(random.below(10));
   }
 }
 
@@ -93,7 +87,7 @@ async function storm(seed: number): Promise<void> {
   const open = new Set<Unanswered>();
   let check = () => {};
   const clients = Array.from({ length: CLIENTS }, () => client(rig, random, open, () => check()));
-  await ticks(random.below(5));
+  await turns(random.below(5));
   // A bitmap that is all dirty: so the laws hold from the job's first instant.
   rig.bitmap('b0', [[0, SIZE]]);
   const job = rig.mirror({
@@ -109,16 +103,16 @@ async function storm(seed: number): Promise<void> {
     if (job.status === 'running' || job.status === 'ready') checkLaws(rig, job, top, open);
   };
   if (random.chance(0.4)) {
-    await ticks(random.below(100));
+    await turns(random.below(100));
     if (job.status === 'running' || job.status === 'ready') {
       job.pause();
-      await ticks(random.below(100));
+      await turns(random.below(100));
       job.resume();
     }
   }
   if (random.chance(0.4)) job.changeCopyMode('write-blocking');
   await rig.ready();
-  await ticks(random.below(200));
+  await turns(random.below(200));
   const pivots = random.chance(0.5);
   // After the pivot the target's errors would be the clients' own.
   if (pivots) noMoreErrors();
