@@ -270,6 +270,7 @@ export class MirrorTop extends FilterNode {
 
   /** The source alone; the range is dirty before the client hears of it. */
   #pass(range: DiskRange, side: Side, mayRefuse = false): Completion {
+    if (range.length === 0) return;
     this.#passiveWrites++;
     const end = (failure?: unknown) => {
       this.#passiveWrites--;

@@ -116,10 +116,8 @@ export class MirrorLaws {
     if (isSynced && (!this.#bitmap.isClean || dirtyBytes > 0)) {
       this.broken(`actively synced, and ${dirtyBytes} bytes are dirty (${job.status})`);
     }
-    // Nobody here knows when a failure is told; a job that is given up copies no more; and writes
-    // of no bytes, which are all that an empty disk gets, count as passive ones for an instant.
-    const hasFailed = source.failures + target.failures > 0;
-    const mayEnd = hasFailed || job.forceCancelled || source.size === 0;
+    // Nobody here knows when a failure is told; a job that is given up copies no more.
+    const mayEnd = source.failures + target.failures > 0 || job.forceCancelled;
     if (crashes === this.#syncedAfterCrashes && !isSynced && !mayEnd) {
       this.broken(`not synced any more, without an error (${job.status})`);
     }
