@@ -39,8 +39,12 @@ const ERRNO_OF_VALUE = new Map<number, WireErrno>(
   Object.entries(VALUE_OF_ERRNO).map(([errno, value]) => [value, errno as WireErrno]),
 );
 
-/** A value that the specification does not know counts as EINVAL. */
-export function errnoOfError(value: number): WireErrno {
+/**
+ * A value that the specification does not know counts as EINVAL. ENOTSUP is the answer to a fast
+ * zero, and says that nothing has been changed; elsewhere it is a failure like any other.
+ */
+export function errnoOfError(value: number, request: AnsweredRequest): WireErrno {
+  if (value === wire.NBD_ENOTSUP && !isFastZero(request)) return 'EIO';
   return ERRNO_OF_VALUE.get(value) ?? 'EINVAL';
 }
 

@@ -18,7 +18,10 @@ export interface ActiveRequest {
   readonly onTarget: Side | undefined;
   /** `onTarget` begins when the source is done, and not together with it. */
   readonly targetFollows: boolean;
-  /** The source may say that it cannot do it fast, and do nothing. */
+  /**
+   * The source may say that it cannot do it fast, and do nothing. Not with FUA: there it may be a
+   * flush that says no, behind what has been done.
+   */
   readonly mayRefuse: boolean;
   readonly flags: number;
 }

@@ -37,6 +37,9 @@ export interface FileHandle {
   readonly zeroBlockBytes: number;
 }
 
+/** Of a write that the system, or a sandbox, does not let us make so, or now. */
+const OWN_FAILURES = new Set<unknown>(['ENOMEM', 'EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS']);
+
 /** An open file: zeroes and discards are alike whichever way data goes. */
 export abstract class FileDisk implements FileIo {
   protected readonly syscalls: Syscalls;
@@ -66,6 +69,7 @@ export abstract class FileDisk implements FileIo {
     const { syscalls, fd } = this;
     return this.#flush.carry(syscalls.writeDurable(fd, data, offset), (code) => {
       if (code === 'EIO') return true;
+      if (OWN_FAILURES.has(code)) return false;
       // Its own failure, or that of pages that were written earlier? Those can have any code (a
       // thin volume is full, a medium fails), and the kernel tells of them once.
       return syscalls.write(fd, data, offset).then(

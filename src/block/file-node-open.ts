@@ -1,6 +1,6 @@
 import fs from 'node:fs';
 import type { Syscalls } from '../sys/syscalls.ts';
-import { describeError } from '../sys/system-error.ts';
+import { describeError, errorWithCode } from '../sys/system-error.ts';
 import { asBlockError, BlockError } from '../util/errors.ts';
 import type { Log } from '../util/log.ts';
 import { probeDirectBlock } from './file-node-direct.ts';
@@ -44,7 +44,8 @@ export function openFile(options: OpenFileOptions): OpenFile {
     const geometry = device ? options.syscalls.deviceGeometry(fd) : undefined;
     // Linux opens it for writing all the same, and fails each write.
     if (geometry?.readOnly && !options.readOnly) {
-      throw new BlockError('EPERM', `Could not open "${filename}": the device is read-only`);
+      const cause = errorWithCode('EROFS', 'the device is read-only');
+      throw new BlockError('EPERM', `Could not open "${filename}": ${cause.message}`, { cause });
     }
     const size = geometry?.size ?? stats.size;
     const directBlockBytes = options.direct ? directBlock(fd, size, options) : undefined;

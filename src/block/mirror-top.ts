@@ -217,11 +217,12 @@ export class MirrorTop extends FilterNode {
       (node, part) =>
         node.writeZeroes(part.offset, part.length, how);
     const zero = zeroWith(flags);
-    const mayRefuse = (flags & ZERO_NO_FALLBACK) !== 0;
-    if (!this.copiesSynchronously) return this.#pass(range, zero, mayRefuse);
+    const isFast = (flags & ZERO_NO_FALLBACK) !== 0;
+    if (!this.copiesSynchronously)
+      return this.#pass(range, zero, isFast && (flags & WRITE_FUA) === 0);
     // "Fast or not at all" is a question to the source: the target follows what it has done.
     const targetFlags = flags & ~ZERO_NO_FALLBACK & this.#targetFlags;
-    return this.#onBoth(range, zero, zeroWith(targetFlags), targetFlags, mayRefuse);
+    return this.#onBoth(range, zero, zeroWith(targetFlags), targetFlags, isFast);
   }
 
   protected doDiscard(offset: number, length: number, flags: number): Completion {
@@ -298,7 +299,7 @@ export class MirrorTop extends FilterNode {
     onSource: Side,
     onTarget: Side | undefined,
     flags: number,
-    mayRefuse = false,
+    isFast = false,
   ): Completion {
     if (range.length === 0) return;
     this.#activeWrites++;
@@ -312,8 +313,8 @@ export class MirrorTop extends FilterNode {
       unitBytes,
       onSource,
       onTarget: isWhole ? onTarget : undefined,
-      targetFollows: mayRefuse || onTarget === undefined || !isWhole,
-      mayRefuse,
+      targetFollows: isFast || onTarget === undefined || !isWhole,
+      mayRefuse: isFast && (flags & WRITE_FUA) === 0,
       flags,
     };
     const write = new ActiveWrite(request, this.#activeWriteOwner);

@@ -241,10 +241,9 @@ export class NbdNode extends BlockNode {
   protected override doPrefetch(offset: number, length: number): Completion {
     if (length === 0) return;
     const { start, end } = this.#blocksOf(offset, length);
-    return this.#send((client) => {
-      if (!client.info.abilities.cache) return DONE;
-      return this.#inEffects(client, start, end - start, (at, bytes) => client.cache(at, bytes));
-    });
+    return this.#inEffects(start, end - start, (at, bytes) =>
+      this.#send((client) => (client.info.abilities.cache ? client.cache(at, bytes) : DONE)),
+    );
   }
 
   protected override async doBlockStatus(
@@ -277,19 +276,21 @@ export class NbdNode extends BlockNode {
       write: (offset, data, flags) =>
         this.#sendDurably(flags, (client, _, fua) => this.#write(client, offset, data, fua)),
       writeZeroes: (offset, length, flags) =>
-        this.#sendDurably(flags, (client, isRepeated, fua = false) => {
-          // Who says no has changed nothing: not when it may be done already.
-          const fast = (flags & ZERO_NO_FALLBACK) !== 0 && !isRepeated;
-          const noHole = (flags & ZERO_MAY_UNMAP) === 0;
-          return this.#zero(client, offset, length, { fua, fast, noHole });
-        }),
+        this.#inEffects(offset, length, (at, bytes) =>
+          this.#sendDurably(flags, (client, isRepeated, fua = false) => {
+            // Who says no has changed nothing: not when a part of it is, or may be, done.
+            const mayRefuse = at === offset && !isRepeated;
+            const fast = (flags & ZERO_NO_FALLBACK) !== 0 && mayRefuse;
+            const noHole = (flags & ZERO_MAY_UNMAP) === 0;
+            return this.#zero(client, at, bytes, { fua, fast, noHole });
+          }),
+        ),
       discard: (offset, length, flags) =>
-        this.#sendDurably(flags, (client, _, fua) => {
-          if (!client.info.abilities.trim) return DONE;
-          return this.#inEffects(client, offset, length, (at, bytes) =>
-            client.trim(at, bytes, fua),
-          );
-        }),
+        this.#inEffects(offset, length, (at, bytes) =>
+          this.#sendDurably(flags, (client, _, fua) =>
+            client.info.abilities.trim ? client.trim(at, bytes, fua) : DONE,
+          ),
+        ),
     };
   }
 
@@ -317,10 +318,7 @@ export class NbdNode extends BlockNode {
       throw new BlockError('ENOTSUP', `${what}: the server cannot do it faster than by writing`);
     }
     if (!writeZeroes) return this.#writeZeros(client, offset, length, fua);
-    return this.#inEffects(client, offset, length, (at, bytes) =>
-      // Nor when a part of it is done.
-      client.writeZeroes(at, bytes, { fua, fast: fast && at === offset, noHole }),
-    );
+    return client.writeZeroes(offset, length, { fua, fast, noHole });
   }
 
   async #writeZeros(
@@ -371,7 +369,6 @@ export class NbdNode extends BlockNode {
    * payload, unless the server says that this is too much for it; then we know for the next time.
    */
   async #inEffects(
-    client: NbdClient,
     offset: number,
     length: number,
     send: (at: number, bytes: number) => Promise<void>,
@@ -383,8 +380,9 @@ export class NbdNode extends BlockNode {
         await send(at, bytes);
         at += bytes;
       } catch (error) {
-        if (!isTooLong(error) || bytes <= this.#bytesMax(client)) throw error;
-        this.#effectBytesMax = this.#bytesMax(client);
+        const bytesMax = transferBytesMax(this.#link.info, this.limits.requestAlignment);
+        if (!isTooLong(error) || bytes <= bytesMax) throw error;
+        this.#effectBytesMax = bytesMax;
       }
     }
   }

@@ -57,9 +57,12 @@ export async function lastWrites(
   { graph, top, target }: { graph: BlockGraph; top: MirrorTop; target: NodeUse },
   clock: Clock,
 ): Promise<void> {
-  const timer = clock.after(LAST_ANSWER_MS, () => {
+  const look = () => {
     if (!hasUsers(graph, target.node)) target.node.cancelInFlight();
-  });
+    // Somebody who uses it may leave later.
+    timer = clock.after(LAST_ANSWER_MS, look);
+  };
+  let timer = clock.after(LAST_ANSWER_MS, look);
   await top.idle();
   timer.cancel();
 }

@@ -350,7 +350,7 @@ export class NbdClient {
     else {
       const said = failure.message === '' ? '' : ` (${failure.message})`;
       const answered = `${this.peer} answered ${nameOfError(failure.error)}${said}`;
-      const code = errnoOfError(failure.error);
+      const code = errnoOfError(failure.error, request);
       request.fail(new BlockError(code, `${this.#cannot(request)}: ${answered}`));
     }
   }

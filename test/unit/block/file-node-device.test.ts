@@ -6,6 +6,7 @@ import { describe, expect, it } from 'vitest';
 import { ZERO_MAY_UNMAP, ZERO_NO_FALLBACK } from '../../../src/block/node.ts';
 import { makeDiskFile, openFileNode } from '../../conformance/make-file-node.ts';
 import { attachLoop, lackForLoopDevice } from '../../support/loop-device.ts';
+import { makeMonitorRig } from '../../support/monitor-rig.ts';
 import { Scope } from '../../support/process.ts';
 
 const MIB = 1 << 20;
@@ -41,6 +42,15 @@ describe.skipIf(lack !== undefined)(`a device${lack ? ` [missing: ${lack}]` : ''
       await node.close();
     }),
   );
+
+  it('that is read-only may be opened so where that is allowed', () =>
+    onLoop(['--read-only'], async (filename) => {
+      const { dispatcher, close } = makeMonitorRig();
+      const options = { driver: 'host_device', filename, 'node-name': 'n' } as const;
+      await dispatcher.call('blockdev-add', { ...options, 'auto-read-only': true });
+      expect(await dispatcher.call('query-named-block-nodes')).toMatchObject([{ ro: true }]);
+      await close();
+    }));
 
   it('of large sectors takes small writes past the page cache', () =>
     onLoop(['--sector-size', '4096'], async (device) => {

@@ -65,6 +65,17 @@ describe('a file node puts data on stable storage', () => {
     },
   );
 
+  it('after a write that a sandbox does not let us make durable', async () => {
+    const writeDurable = async () => {
+      throw Object.assign(new Error('no RWF_DSYNC'), { code: 'EOPNOTSUPP' });
+    };
+    const node = await open({ syscalls: { writeDurable } });
+    const durable = async () => node.write(0, Buffer.alloc(512, 1), WRITE_FUA);
+    await expect(durable()).rejects.toThrow('no RWF_DSYNC');
+    await node.flush();
+    await node.close();
+  });
+
   it.each([
     ['had no room itself', 'ENOSPC'],
     ['may have been told of it', 'EIO'],

@@ -8,7 +8,7 @@ import {
   ZERO_NO_FALLBACK,
 } from '../../../src/block/node.ts';
 import type { FileBytes } from '../../../src/util/file-bytes.ts';
-import { KiB } from '../../../src/util/limits.ts';
+import { KiB, TARGET_EFFECT_BYTES_MAX } from '../../../src/util/limits.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
 import { openNbdNode } from '../../support/open-nbd-node.ts';
 import {
@@ -123,6 +123,19 @@ describe('a request that is sent again', () => {
     const { node, asked } = await open(before, onFirstRequest, {});
     await node.writeZeroes(0, 512, ZERO_MAY_UNMAP | WRITE_FUA);
     expect(asked).toEqual([`WRITE_ZEROES 0+512 flags ${FUA}`]);
+  });
+});
+
+describe('a long request that is cut', () => {
+  it('goes on with the part of it that was lost', async () => {
+    const part = TARGET_EFFECT_BYTES_MAX;
+    const goesAway: Script = async (peer) => {
+      peer.answer(await peer.request());
+      await peer.request();
+    };
+    const { node, asked } = await open({ size: 2 * part }, goesAway, { size: 2 * part });
+    await node.writeZeroes(0, 2 * part, ZERO_MAY_UNMAP);
+    expect(asked).toEqual([`WRITE_ZEROES ${part}+${part}`]);
   });
 });
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { ZERO_NO_FALLBACK } from '../../../src/block/node.ts';
+import { WRITE_FUA, ZERO_NO_FALLBACK } from '../../../src/block/node.ts';
 import { areEqual, MirrorRig, pattern } from '../../support/mirror-rig.ts';
 
 const MiB = 1 << 20;
@@ -80,3 +80,22 @@ describe('a fast zero while the mode changes', () => {
     await rig.jobs.cancelAll();
   });
 });
+
+it.each(['background', 'write-blocking'] as const)(
+  'a fast zero that is done, and cannot be flushed, is dirty: %s',
+  async (copyMode) => {
+    const rig = new MirrorRig({ size: MiB });
+    await rig.source.write(0, pattern(MiB, 1));
+    rig.mirror({ copyMode });
+    await rig.ready();
+    rig.source.meddle = async (verb) => {
+      if (verb !== 'zero') return;
+      await rig.source.disk.writeZeroes(0, 4096);
+      throw Object.assign(new Error('no flush'), { code: 'ENOTSUP' });
+    };
+    const zero = async () => rig.client.node.writeZeroes(0, 4096, ZERO_NO_FALLBACK | WRITE_FUA);
+    await expect(zero()).rejects.toThrow('no flush');
+    await expect.poll(() => areEqual(rig.source, rig.target)).toBe(true);
+    await rig.jobs.cancelAll();
+  },
+);

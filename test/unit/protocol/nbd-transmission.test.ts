@@ -168,12 +168,17 @@ describe('errors on the wire', () => {
   });
 
   it.each([1, 5, 12, 22, 28, 75, 95, 108])('%i comes in under its name', (value) => {
-    expect(names.nameOfError(value)).toBe(`NBD_${errnoOfError(value)}`);
+    expect(names.nameOfError(value)).toBe(`NBD_${errnoOfError(value, fastZero)}`);
+  });
+
+  it('takes ENOTSUP for a refusal only where it is one', () => {
+    expect(errnoOfError(wire.NBD_ENOTSUP, fastZero)).toBe('ENOTSUP');
+    expect(errnoOfError(wire.NBD_ENOTSUP, zero)).toBe('EIO');
   });
 
   it('takes unknown values for EINVAL', () => {
-    expect(errnoOfError(2)).toBe('EINVAL');
-    expect(errnoOfError(0xffffffff)).toBe('EINVAL');
+    expect(errnoOfError(2, read)).toBe('EINVAL');
+    expect(errnoOfError(0xffffffff, read)).toBe('EINVAL');
   });
 });
 
