@@ -108,7 +108,11 @@ export class VolatileNode extends BlockNode {
   protected doWriteZeroes(offset: number, length: number, flags: number): Completion {
     const refuses = (flags & ZERO_NO_FALLBACK) !== 0 && this.#random.chance(0.3);
     const act = () => {
-      if (refuses) throw new BlockError('ENOTSUP', `${this.name} cannot zero fast`);
+      if (refuses) {
+        // With FUA nobody can tell it from a flush that has failed behind the zeroes.
+        if ((flags & WRITE_FUA) !== 0) this.failures++;
+        throw new BlockError('ENOTSUP', `${this.name} cannot zero fast`);
+      }
       this.#set(offset, Buffer.alloc(length));
     };
     return this.#put(act, flags);
