@@ -208,7 +208,7 @@ export class NbdNode extends BlockNode {
     return (
       offset % requestAlignment === 0 &&
       length % requestAlignment === 0 &&
-      length <= transferBytesMax(this.#link.info, requestAlignment)
+      length <= this.#bytesMax(this.#link)
     );
   }
 
@@ -380,7 +380,7 @@ export class NbdNode extends BlockNode {
         await send(at, bytes);
         at += bytes;
       } catch (error) {
-        const bytesMax = transferBytesMax(this.#link.info, this.limits.requestAlignment);
+        const bytesMax = this.#bytesMax(this.#link);
         if (!isTooLong(error) || bytes <= bytesMax) throw error;
         this.#effectBytesMax = bytesMax;
       }
@@ -410,8 +410,8 @@ export class NbdNode extends BlockNode {
   }
 
   /** The longest payload that the server takes. */
-  #bytesMax(client: NbdClient): number {
-    return transferBytesMax(client.info, this.limits.requestAlignment);
+  #bytesMax({ info }: { readonly info: Agreement }): number {
+    return transferBytesMax(info, this.limits.requestAlignment);
   }
 
   #can(): Abilities {

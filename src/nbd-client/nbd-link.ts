@@ -27,7 +27,7 @@ import type { Agreement } from './negotiate.ts';
  * anew.
  */
 export interface LinkOptions extends ConnectOptions {
-  /** How long requests wait for a lost server; 0: not at all. */
+  /** How long requests wait for a lost server; 0: only for an attempt that one brings about. */
   readonly delayMs: number;
   /** How long to try for the first connection; 0: once. */
   readonly openTimeoutMs: number;
@@ -318,8 +318,12 @@ export class NbdLink {
   #onWaitOver(): void {
     this.#waitersTimer = undefined;
     // An attempt that is awaited rejects them itself when it fails.
-    if (this.#state.is === 'connecting' && this.#state.awaited) return;
-    this.#rejectWaiters(this.#unreachableError());
+    const state = this.#state;
+    if (state.is === 'connecting' && state.awaited) return;
+    // One of them has brought about an attempt since the timer was set.
+    const restMs = state.is === 'connecting' ? state.hurriedUntil - this.#clock.now() : 0;
+    if (restMs > 0) this.#waitersTimer = this.#clock.after(restMs, () => this.#onWaitOver());
+    else this.#rejectWaiters(this.#unreachableError());
   }
 
   #takeWaiters(): readonly Waiter[] {

@@ -215,6 +215,33 @@ describe('a node whose server goes away, with a delay', () => {
     expect((await failureOf(read(node))).code).toBe('EIO');
   });
 
+  it('gives who brings about an attempt at the end of that time his second', async () => {
+    const scripts = [goesAway, refuses, refuses, refuses, refuses];
+    const hangs: Script = (peer) => peer.forever();
+    const { node, server, clock } = await open({ delaySeconds: 14 }, ...scripts, hangs);
+    await read(node);
+    const first = failureOf(read(node));
+    // After 0, 1, 3 and 7 seconds.
+    await expect
+      .poll(() => {
+        if (server.connections < 5) clock.advance(100);
+        return server.connections;
+      }, SOON)
+      .toBe(5);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    clock.advance(6500);
+    let ended = false;
+    const second = failureOf(read(node)).finally(() => {
+      ended = true;
+    });
+    await expect.poll(() => server.connections).toBe(6);
+    clock.advance(700);
+    await new Promise(setImmediate);
+    expect(ended).toBe(false);
+    clock.advance(300);
+    expect([(await first).code, (await second).code]).toEqual(['EIO', 'EIO']);
+  });
+
   it('goes on trying after that', async () => {
     const scripts = [goesAway, refuses, refuses, refuses, good];
     const { node, server, clock } = await open({ delaySeconds: 1 }, ...scripts);
