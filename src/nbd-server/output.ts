@@ -24,19 +24,16 @@ const WAITING_BYTES = 512;
 export class Output {
   readonly #connection: Pick<Connection, 'write'>;
   readonly #pool: BufferPool;
-  readonly #onSent: (bytes: number) => void;
+  readonly #onSent: () => void;
   #slab: Slab | undefined;
   /** Replies in [start, end) of the slab have gathered and were not given to the socket yet. */
   #start = 0;
   #end = 0;
   #unsentBytes = 0;
+  #sentBytes = 0;
 
-  /** `onSent` is called whenever the system has taken something, with how much. */
-  constructor(
-    connection: Pick<Connection, 'write'>,
-    pool: BufferPool,
-    onSent: (bytes: number) => void,
-  ) {
+  /** `onSent` is called whenever the system has taken something. */
+  constructor(connection: Pick<Connection, 'write'>, pool: BufferPool, onSent: () => void) {
     this.#connection = connection;
     this.#pool = pool;
     this.#onSent = onSent;
@@ -45,6 +42,11 @@ export class Output {
   /** Bytes that the system has not taken yet, and what it costs us to keep them. */
   get unsentBytes(): number {
     return this.#unsentBytes + this.#end - this.#start;
+  }
+
+  /** All that it has taken so far, counted alike. */
+  get sentBytes(): number {
+    return this.#sentBytes;
   }
 
   /**
@@ -95,11 +97,13 @@ export class Output {
 
   /** Sends a complete reply that stands elsewhere; `onSent` says when its memory is free again. */
   send(reply: Buffer, onSent: () => void): void {
-    this.#unsentBytes += reply.length + WAITING_BYTES;
+    const bytes = reply.length + WAITING_BYTES;
+    this.#unsentBytes += bytes;
     this.#connection.write(reply, () => {
-      this.#unsentBytes -= reply.length + WAITING_BYTES;
+      this.#unsentBytes -= bytes;
+      this.#sentBytes += bytes;
       onSent();
-      this.#onSent(reply.length);
+      this.#onSent();
     });
   }
 

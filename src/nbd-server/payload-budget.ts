@@ -20,9 +20,9 @@ export class PayloadBudget {
     this.#freeBytes = bytesMax;
   }
 
-  /** Somebody waits for what others hold. */
-  get isContended(): boolean {
-    return this.#waiting.length > 0;
+  /** Somebody else waits for what `share` holds. */
+  isWantedOf(share: PayloadShare): boolean {
+    return this.#waiting.some((other) => other !== share);
   }
 
   /** A client's part; `onRoom` is called when it has waited and may try again. */
@@ -78,7 +78,7 @@ export class PayloadShare {
 
   /** The client holds more than its own, and others wait for it. */
   get isWanted(): boolean {
-    return this.#takenBytes > 0 && this.#budget.isContended;
+    return this.#takenBytes > 0 && this.#budget.isWantedOf(this);
   }
 
   get takenBytes(): number {

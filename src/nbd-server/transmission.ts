@@ -8,6 +8,7 @@ import { newRequestHeader, REQUEST_BYTES, readRequest } from '../../protocol/nbd
 import { ByteQueue } from '../net/byte-queue.ts';
 import type { Connection } from '../net/connection.ts';
 import type { ByteSink } from '../net/incoming.ts';
+import type { ArrivingWrite } from '../util/arrived.ts';
 import type { BufferPool } from '../util/buffer-pool.ts';
 import type { Clock, Timer } from '../util/clock.ts';
 import {
@@ -20,7 +21,6 @@ import {
   DIRECT_WRITE_BYTES_MIN,
   NBD_PAYLOAD_BYTES_MAX,
   NBD_SWALLOW_BYTES_MAX,
-  PAYLOAD_STALL_BYTES_MIN,
   PAYLOAD_STALL_MS,
 } from '../util/limits.ts';
 import type { Log } from '../util/log.ts';
@@ -98,9 +98,10 @@ export class Transmission implements ByteSink {
 
   /** What arrived while a request waited. */
   readonly #held = new ByteQueue();
-  /** Bytes of payloads received in parts, and whole long replies sent, since it was last looked. */
-  #movedBytes = 0;
   #stallWatch: Timer | undefined;
+  /** The payload that was arriving at the last look, and up to where replies were to be sent. */
+  #seenPayload: ArrivingWrite | undefined;
+  #dueSentBytes = 0;
   #startedThisTurn = 0;
   #turn: Timer | undefined;
   #flushing: Timer | undefined;
@@ -124,7 +125,7 @@ export class Transmission implements ByteSink {
       structured: agreement.structured,
       hasContexts: agreement.contexts.length > 0,
     };
-    this.#output = new Output(connection, pool, (bytes) => this.#onSent(bytes));
+    this.#output = new Output(connection, pool, () => this.#onSent());
     this.#share = options.budget.share(() => this.#proceed());
     this.#replies = new Replies(this.#output, agreement.structured);
     this.#requests = new Requests({
@@ -176,7 +177,6 @@ export class Transmission implements ByteSink {
       this.#receive();
     } else {
       this.#payloadFilled += bytes;
-      this.#movedBytes += bytes;
       if (this.#payloadFilled < this.#request.length) return;
       this.#startReceivedWrite();
     }
@@ -310,22 +310,23 @@ export class Transmission implements ByteSink {
     this.#stallWatch ??= this.#clock.after(PAYLOAD_STALL_MS, () => this.#lookForStall());
   }
 
-  /** Nobody may keep from others what he does not use. */
+  /** Nobody may keep from others what he does not use: a transfer is over by the second look. */
   #lookForStall(): void {
     this.#stallWatch = undefined;
     if (this.#share.takenBytes === 0) return;
-    const waitsForClient = this.#state === 'payload' || this.#output.unsentBytes > 0;
-    const stalls = waitsForClient && this.#movedBytes < PAYLOAD_STALL_BYTES_MIN;
-    if (stalls && this.#share.isWanted) {
+    const payload = this.#state === 'payload' ? this.#direct.write : undefined;
+    const { sentBytes, unsentBytes } = this.#output;
+    const stillArrives = payload !== undefined && payload === this.#seenPayload;
+    if ((stillArrives || sentBytes < this.#dueSentBytes) && this.#share.isWanted) {
       this.#cut(`it holds ${this.#share.takenBytes} bytes of payload still, and others wait`);
       return;
     }
-    this.#movedBytes = 0;
+    this.#seenPayload = payload;
+    this.#dueSentBytes = sentBytes + unsentBytes;
     this.#watchForStall();
   }
 
-  #onSent(bytes: number): void {
-    this.#movedBytes += bytes;
+  #onSent(): void {
     this.#settleShare();
     this.#proceed();
   }
@@ -370,9 +371,7 @@ export class Transmission implements ByteSink {
   /** Has what is there of a long payload written at once, past our memory, if that can be. */
   #receive(): void {
     const missing = this.#request;
-    const before = missing.length;
     const rest = this.#direct.receive(missing);
-    this.#movedBytes += before - missing.length;
     if (rest !== undefined) this.#gather(rest);
     else if (missing.length === 0) {
       this.#state = 'header';
@@ -386,7 +385,6 @@ export class Transmission implements ByteSink {
   #gather(came: Buffer): void {
     this.#payload = this.#pool.take(this.#request.length);
     this.#payloadFilled = came.copy(this.#payload);
-    this.#movedBytes += this.#payloadFilled;
     if (this.#payloadFilled === this.#request.length) this.#startReceivedWrite();
   }
 
@@ -395,7 +393,6 @@ export class Transmission implements ByteSink {
     const missing = this.#request.length - this.#payloadFilled;
     const taken = chunk.copy(this.#payload!, this.#payloadFilled, at, at + missing);
     this.#payloadFilled += taken;
-    this.#movedBytes += taken;
     if (taken === missing) this.#startReceivedWrite();
     return at + taken;
   }

@@ -19,15 +19,16 @@ export const CLIENT_IN_FLIGHT_BYTES_MAX = 64 * MiB;
 export const CLIENT_OWN_PAYLOAD_BYTES = 1 * MiB;
 /**
  * Payload that all clients of a server may hold beyond that. More than any one of them can use, or
- * a request could wait for ever.
+ * a request could wait for ever. (It can where a disk hangs: what it has been given stays taken,
+ * whoever waits for it.)
  */
 export const SERVER_PAYLOAD_BYTES_MAX = 256 * MiB;
 /**
- * Whoever holds a part of the budget for which others wait has this long to finish a transfer, or
- * to send at least `PAYLOAD_STALL_BYTES_MIN` of one: 64 MiB take 1.1 MiB/s.
+ * Whoever holds a part of the budget for which others wait has this long, or at most twice as long,
+ * to send a payload, and to take the replies that wait for him: for 64 MiB that is 1.1 MiB/s, for
+ * 1 MiB 17 KiB/s.
  */
 export const PAYLOAD_STALL_MS = 60_000;
-export const PAYLOAD_STALL_BYTES_MIN = 64 * KiB;
 /** Requests that one client may have in flight before we stop reading from it. */
 export const CLIENT_IN_FLIGHT_REQUESTS_MAX = 128;
 /** Replies that wait for a client which does not read, before we stop serving it. */

@@ -30,6 +30,9 @@ export class TransmissionHarness {
   /** The client was cut off. */
   cut = false;
   paused = false;
+  /** Replies are left where they are until `takeReplies`. */
+  takesReplies = true;
+  #untaken: (() => void)[] = [];
   #waiting: (() => void)[] = [];
   readonly #sent: Buffer[] = [];
 
@@ -50,11 +53,12 @@ export class TransmissionHarness {
       connection: {
         write: (data, onWritten) => {
           this.#sent.push(Buffer.from(data));
-          setImmediate(() => {
+          const taken = () => {
             data.fill(0xee);
             onWritten?.();
-          });
-          return true;
+          };
+          if (this.takesReplies) setImmediate(taken);
+          else this.#untaken.push(taken);
         },
         take: () => {},
         pause: () => {
@@ -101,6 +105,11 @@ export class TransmissionHarness {
       this.transmission.filled(taken);
       at += taken;
     }
+  }
+
+  /** The client takes what it has left. */
+  takeReplies(): void {
+    for (const taken of this.#untaken.splice(0)) taken();
   }
 
   async settle(): Promise<void> {

@@ -7,7 +7,6 @@ import {
   KiB,
   MiB,
   NBD_PAYLOAD_BYTES_MAX,
-  PAYLOAD_STALL_BYTES_MIN,
   PAYLOAD_STALL_MS,
   SERVER_PAYLOAD_BYTES_MAX,
 } from '../../../src/util/limits.ts';
@@ -123,8 +122,8 @@ describe('clients that send long WRITEs all at once', () => {
 });
 
 describe('a client that holds payload for which others wait', () => {
-  async function start() {
-    const rig = new Rig(2, SHARED_BYTES);
+  async function start(budgetBytes = SHARED_BYTES) {
+    const rig = new Rig(2, budgetBytes);
     const [holder, waiting] = rig.clients as [TransmissionHarness, TransmissionHarness];
     void holder.feed(Buffer.concat([WRITE, payload(1, MiB)]));
     await rig.idle();
@@ -153,14 +152,30 @@ describe('a client that holds payload for which others wait', () => {
     expect(waiting.node.log).toHaveLength(1);
   });
 
-  it('is left alone while it goes on sending', async () => {
+  it('is cut when what it sends takes for ever', async () => {
     const { rig, holder, waiting } = await start();
     await queue(rig, waiting);
-    for (let count = 0; count < 5; count++) {
-      rig.clock.advance(PAYLOAD_STALL_MS);
-      await holder.feed(payload(1, PAYLOAD_STALL_BYTES_MIN));
-    }
+    rig.clock.advance(PAYLOAD_STALL_MS);
+    await holder.feed(payload(1, 64 * KiB));
     expect(holder.cut).toBe(false);
+    rig.clock.advance(PAYLOAD_STALL_MS);
+    await rig.idle();
+    expect(holder.cut).toBe(true);
+    expect(waiting.node.log).toHaveLength(1);
+  });
+
+  it('has as long for what it sends next', async () => {
+    const short = 128 * KiB;
+    const { rig, holder, waiting } = await start(SHARED_BYTES + short);
+    rig.clock.advance(PAYLOAD_STALL_MS);
+    const next = encodeRequest({ type: wire.NBD_CMD_WRITE, length: short });
+    void holder.feed(Buffer.concat([payload(1, 2 * MiB), next, payload(1, 4 * KiB)]));
+    await rig.idle();
+    await queue(rig, waiting);
+    rig.clock.advance(PAYLOAD_STALL_MS);
+    expect(holder.cut).toBe(false);
+    rig.clock.advance(PAYLOAD_STALL_MS);
+    expect(holder.cut).toBe(true);
   });
 
   it('is left alone while its disk takes its time', async () => {
@@ -177,6 +192,62 @@ describe('a client that holds payload for which others wait', () => {
     const { rig, holder } = await start();
     rig.clock.advance(5 * PAYLOAD_STALL_MS);
     expect(holder.cut).toBe(false);
+  });
+
+  /** A client whose disk has to answer still, and one that waits for what it holds. */
+  async function startReading() {
+    const rig = new Rig(2, SHARED_BYTES);
+    const [reader, waiting] = rig.clients as [TransmissionHarness, TransmissionHarness];
+    const reading = new Promise<() => void>((begun) => {
+      reader.node.meddle = () => new Promise((answer) => begun(answer));
+    });
+    reader.takesReplies = false;
+    void reader.feed(encodeRequest({ type: wire.NBD_CMD_READ, length: WRITE_BYTES }));
+    await queue(rig, waiting);
+    return { rig, reader, waiting, answer: await reading };
+  }
+
+  it('is cut when it does not take its reply', async () => {
+    const { rig, reader, waiting, answer } = await startReading();
+    answer();
+    await rig.idle();
+    rig.clock.advance(2 * PAYLOAD_STALL_MS);
+    await rig.idle();
+    expect(reader.cut).toBe(true);
+    expect(waiting.node.log).toHaveLength(0);
+    reader.takeReplies();
+    await rig.idle();
+    expect(waiting.node.log).toHaveLength(1);
+  });
+
+  it('has as long as anybody for a reply that its disk has kept waiting', async () => {
+    const { rig, reader, waiting, answer } = await startReading();
+    rig.clock.advance(PAYLOAD_STALL_MS - 1);
+    answer();
+    await rig.idle();
+    rig.clock.advance(1);
+    expect(reader.cut).toBe(false);
+    reader.takeReplies();
+    await rig.idle();
+    rig.clock.advance(PAYLOAD_STALL_MS);
+    expect(reader.cut).toBe(false);
+    expect(waiting.node.log).toHaveLength(1);
+  });
+
+  it('does not count as one of those who wait', async () => {
+    const rig = new Rig(2, 2 * SHARED_BYTES);
+    const [client, other] = rig.clients as [TransmissionHarness, TransmissionHarness];
+    await other.feed(Buffer.concat([WRITE, payload(1)]));
+    client.takesReplies = false;
+    const read = encodeRequest({ type: wire.NBD_CMD_READ, length: WRITE_BYTES });
+    await client.feed(Buffer.concat([read, read]));
+    await rig.idle();
+    expect(client.node.log).toHaveLength(1);
+    rig.clock.advance(5 * PAYLOAD_STALL_MS);
+    expect(client.cut).toBe(false);
+    client.takeReplies();
+    await rig.idle();
+    expect(client.node.log).toHaveLength(2);
   });
 });
 
