@@ -329,6 +329,7 @@ export class Transmission implements ByteSink {
   #onSent(): void {
     this.#settleShare();
     this.#proceed();
+    this.#finishIfDone();
   }
 
   /** Starts the request whose payload, if it has one, begins at `at`; returns where to go on. */
@@ -487,6 +488,8 @@ export class Transmission implements ByteSink {
     const isStuck = this.#stopping && this.#output.unsentBytes >= CLIENT_UNSENT_BYTES_MAX;
     if (this.#isWaiting() && !isStuck) return;
     this.#output.flush();
+    // Else he has the time that he needs, also when he has said goodbye.
+    if (!this.#stopping && this.#output.unsentBytes > 0) return;
     this.abandon();
     this.#onFinished();
   }

@@ -168,7 +168,10 @@ export const DIRECT_WRITE_BYTES_MIN = 128 * KiB;
  * A WRITE over the maximum is answered when its payload has been swallowed; beyond this we close.
  */
 export const NBD_SWALLOW_BYTES_MAX = 256 * MiB;
-/** Time that a client gets to take its last replies before its connection is cut. */
+/**
+ * Time that a client gets to end its side behind its last reply before its connection is cut; when
+ * the server stops, to take its last replies as well.
+ */
 export const CLIENT_LINGER_MS = 2_000;
 /** An option with more data than we take is skipped and refused; beyond this we close. */
 export const NBD_OPTION_SWALLOW_BYTES_MAX = 1 * MiB;

@@ -93,6 +93,42 @@ describe('adding an export', () => {
   });
 });
 
+describe.each(['DISC', 'the end of its side'])('a client that has sent %s', (how) => {
+  /** It does not take the reply that it waits for. */
+  async function start() {
+    const clock = new FakeClock();
+    const rig = await startNbdRig({ server: { clock } });
+    const client = await rig.connect();
+    await client.go();
+    client.socket.pause();
+    client.request({ type: READ, length: 4 * MiB });
+    if (how === 'DISC') client.request({ type: wire.NBD_CMD_DISC });
+    else client.socket.end();
+    await until(() => rig.export.counters.reads === 1);
+    await pause(20);
+    clock.advance(10 * CLIENT_LINGER_MS);
+    await pause(20);
+    return { clock, rig, client };
+  }
+
+  it('has all the time that it needs for its last replies (DC-01, RB-06)', async () => {
+    const { clock, rig, client } = await start();
+    client.socket.resume();
+    expect((await client.reply(4 * MiB)).error).toBe(0);
+    expect((await client.untilEnd()).length).toBe(0);
+    clock.advance(CLIENT_LINGER_MS);
+    await until(() => rig.export.clients.size === 0);
+  });
+
+  it('is not waited for when the server stops', async () => {
+    const { clock, rig } = await start();
+    expect(rig.export.clients.size).toBe(1);
+    const stopped = rig.server.stop();
+    clock.advance(CLIENT_LINGER_MS);
+    await stopped;
+  });
+});
+
 describe('stopping', () => {
   it('answers what is in flight, refuses what comes, then closes (TM-01)', async () => {
     const { node, waiting } = gatedDisk();

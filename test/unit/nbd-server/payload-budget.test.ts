@@ -207,8 +207,12 @@ describe('a client that holds payload for which others wait', () => {
     return { rig, reader, waiting, answer: await reading };
   }
 
-  it('is cut when it does not take its reply', async () => {
+  it.each([
+    ['does not take its reply', Buffer.alloc(0)],
+    ['has said goodbye before', encodeRequest({ type: wire.NBD_CMD_DISC })],
+  ])('is cut when it %s', async (_what, goodbye) => {
     const { rig, reader, waiting, answer } = await startReading();
+    await reader.feed(goodbye);
     answer();
     await rig.idle();
     rig.clock.advance(2 * PAYLOAD_STALL_MS);
