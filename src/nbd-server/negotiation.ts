@@ -9,6 +9,7 @@ import {
   NBD_OPTION_BYTES_MAX,
   NBD_OPTION_SWALLOW_BYTES_MAX,
   NBD_OPTIONS_MAX,
+  NBD_OPTIONS_PER_EXPORT_MAX,
   NBD_PAYLOAD_BYTES_MAX,
 } from '../util/limits.ts';
 import type { NbdExport } from './export.ts';
@@ -111,13 +112,17 @@ class Negotiation {
     const flags = handshake.decodeClientFlags(flagBytes);
     if ((flags & ~offered) !== 0) throw new ProtocolError(`Unknown client flags ${flags}`);
     this.#noZeroes = (flags & wire.NBD_FLAG_C_NO_ZEROES) !== 0;
-    for (let count = 0; count < NBD_OPTIONS_MAX; count++) {
+    for (let count = 0; count < this.#optionsMax(); count++) {
       const outcome = await this.#nextOption();
       this.#sendReplies();
       if (outcome === 'end') return undefined;
       if (outcome !== 'go on') return outcome;
     }
-    throw new ProtocolError(`No agreement after ${NBD_OPTIONS_MAX} options`);
+    throw new ProtocolError(`No agreement after ${this.#optionsMax()} options`);
+  }
+
+  #optionsMax(): number {
+    return NBD_OPTIONS_MAX + NBD_OPTIONS_PER_EXPORT_MAX * this.#host.exports().length;
   }
 
   async #nextOption(): Promise<Outcome> {

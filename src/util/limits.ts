@@ -41,8 +41,12 @@ export const CLIENT_UNSENT_BYTES_MAX = 8 * MiB;
 export const CLIENT_SEND_BUFFER_BYTES = 2 * MiB;
 /** Data of one option of the handshake: a name and a few hundred queries fit. */
 export const NBD_OPTION_BYTES_MAX = 64 * KiB;
-/** Options that a client may send before it enters transmission. */
+/**
+ * Options that a client may send before it enters transmission, and more for each export: who lists
+ * them (`qemu-nbd -L`, `nbdinfo --list`) asks two or three of each.
+ */
 export const NBD_OPTIONS_MAX = 128;
+export const NBD_OPTIONS_PER_EXPORT_MAX = 4;
 /** What a client may leave unread of the replies to its options. */
 export const NBD_HANDSHAKE_UNSENT_BYTES_MAX = 4 * MiB;
 /** Time for the whole handshake (QEMU's default of handshake-max-seconds). */

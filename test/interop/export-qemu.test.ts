@@ -6,7 +6,7 @@ import { startNbdRig } from '../support/nbd-rig.ts';
 import { describePeers, tempDir } from '../support/peers.ts';
 import { mustRun, run } from '../support/process.ts';
 
-describePeers('QEMU with our export', ['qemu-io', 'qemu-img'], () => {
+describePeers('QEMU with our export', ['qemu-io', 'qemu-img', 'qemu-nbd'], () => {
   const qemuIo = (uri: string, ...commands: string[]) =>
     mustRun('qemu-io', ['-f', 'raw', uri, ...commands.flatMap((command) => ['-c', command])]);
 
@@ -73,5 +73,17 @@ describePeers('QEMU with our export', ['qemu-io', 'qemu-img'], () => {
     const { code } = await run('qemu-io', ['-f', 'raw', uri, '-c', 'write 0 512']);
     expect(code).not.toBe(0);
     await mustRun('qemu-io', ['-r', '-f', 'raw', uri, '-c', 'read -P 0 0 512']);
+  });
+
+  it('qemu-nbd lists exports that are many', async () => {
+    const rig = await startNbdRig();
+    for (let number = 1; number < 100; number++) {
+      const name = `disk${number}`;
+      const use = rig.graph.use(rig.node, { kind: 'export', name }, { writable: false });
+      rig.server.addExport({ id: name, name, writable: false, use });
+    }
+    const listed = await mustRun('qemu-nbd', ['-L', '-k', rig.socket]);
+    expect(listed).toContain('exports available: 100\n');
+    expect(listed.match(/base:allocation/g)).toHaveLength(100);
   });
 });
