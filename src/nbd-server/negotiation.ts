@@ -312,11 +312,13 @@ class Negotiation {
     this.#replies.push(handshake.encodeOptionReply(this.#option, type, data));
   }
 
+  /** What lies about of earlier ones is looked at: the client cannot have taken these yet. */
   #sendReplies(): void {
+    if (this.#connection.unsentBytes > NBD_HANDSHAKE_UNSENT_BYTES_MAX) {
+      throw new ProtocolError('the client takes no replies');
+    }
     this.#connection.write(Buffer.concat(this.#replies));
     this.#replies = [];
-    if (this.#connection.unsentBytes <= NBD_HANDSHAKE_UNSENT_BYTES_MAX) return;
-    throw new ProtocolError('the client takes no replies');
   }
 }
 

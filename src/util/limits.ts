@@ -47,7 +47,7 @@ export const NBD_OPTION_BYTES_MAX = 64 * KiB;
  */
 export const NBD_OPTIONS_MAX = 128;
 export const NBD_OPTIONS_PER_EXPORT_MAX = 4;
-/** What a client may leave unread of the replies to its options. */
+/** What a client may leave unread of the replies to its options, and yet ask on. */
 export const NBD_HANDSHAKE_UNSENT_BYTES_MAX = 4 * MiB;
 /** Time for the whole handshake (QEMU's default of handshake-max-seconds). */
 export const NBD_HANDSHAKE_MS_MAX = 10_000;

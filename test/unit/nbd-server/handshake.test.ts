@@ -7,12 +7,13 @@ import {
   encodeOption,
   OPTION_HEADER_BYTES,
 } from '../../../protocol/nbd/handshake.ts';
-import { negotiate } from '../../../src/nbd-server/negotiation.ts';
+import { type NegotiationHost, negotiate } from '../../../src/nbd-server/negotiation.ts';
 import type { Connection } from '../../../src/net/connection.ts';
 import {
   NBD_HANDSHAKE_UNSENT_BYTES_MAX,
   NBD_OPTIONS_MAX,
   NBD_OPTIONS_PER_EXPORT_MAX,
+  NBD_STRING_BYTES_MAX,
 } from '../../../src/util/limits.ts';
 import { startNbdRig } from '../../support/nbd-rig.ts';
 
@@ -236,6 +237,30 @@ it('a client that takes no replies does not get to the end of its options', asyn
   const host = { exports: () => [], multiConn: true, shuttingDown: false };
   const haggling = negotiate(connection as unknown as Connection, host);
   await expect(haggling).rejects.toThrow('the client takes no replies');
-  // The greeting is the first.
-  expect(answers).toBe(2);
+  // The greeting.
+  expect(answers).toBe(1);
+});
+
+it('a client that takes them may get an answer of any length', async () => {
+  const [list, abort] = [encodeOption(wire.NBD_OPT_LIST), encodeOption(wire.NBD_OPT_ABORT)];
+  const arrives = [Buffer.from([0, 0, 0, 3]), list, Buffer.alloc(0), abort, Buffer.alloc(0)];
+  let most = 0;
+  const connection = {
+    unsentBytes: 0,
+    write(data: Buffer) {
+      this.unsentBytes += data.length;
+      most = Math.max(most, this.unsentBytes);
+    },
+    async read() {
+      this.unsentBytes = 0;
+      return arrives.shift()!;
+    },
+  };
+  const exports = Array.from({ length: 2000 }, (_, number) => {
+    return { name: `${number}`, description: 'x'.repeat(NBD_STRING_BYTES_MAX) };
+  });
+  const host = { exports: () => exports, multiConn: true, shuttingDown: false };
+  await negotiate(connection as unknown as Connection, host as unknown as NegotiationHost);
+  expect(arrives).toEqual([]);
+  expect(most).toBeGreaterThan(NBD_HANDSHAKE_UNSENT_BYTES_MAX);
 });
