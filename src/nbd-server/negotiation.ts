@@ -167,6 +167,7 @@ class Negotiation {
     for (let left = length; left > 0; left -= NBD_OPTION_BYTES_MAX) {
       await this.#connection.read(Math.min(left, NBD_OPTION_BYTES_MAX));
     }
+    if (this.#option === wire.NBD_OPT_ABORT) return this.abort();
     if (this.#option === wire.NBD_OPT_SET_META_CONTEXT) this.#selection = undefined;
     this.#refuse(wire.NBD_REP_ERR_TOO_BIG, what);
     return 'go on';
