@@ -76,7 +76,10 @@ export function encodeMessage(message: string, bytesMax: number): Uint8Array {
   return bytes.subarray(0, end);
 }
 
-/** A message for people, as far as it can be read; it is cut at `bytesMax` bytes. */
+/**
+ * A message for people, as far as it can be read; it is cut at `bytesMax` bytes. It ends up on
+ * terminals and in lines of text, so nothing in it may move a cursor or begin a line.
+ */
 export function decodeMessage(bytes: Uint8Array, bytesMax: number): string {
-  return lenientDecoder.decode(bytes.subarray(0, bytesMax));
+  return lenientDecoder.decode(bytes.subarray(0, bytesMax)).replace(/\p{Cc}/gu, '\ufffd');
 }

@@ -114,10 +114,11 @@ class Negotiation {
       expectReply(option, type, wire.NBD_REP_META_CONTEXT);
       const context = handshake.decodeMetaContext(data);
       if (!queries.includes(context.name)) {
-        throw new WireError(`the server chose the context "${context.name}", we did not`);
+        const what = JSON.stringify(context.name);
+        throw new WireError(`the server chose the context ${what}, we did not`);
       }
       if (contexts.some(({ id, name }) => id === context.id || name === context.name)) {
-        throw new WireError(`the server chose the context "${context.name}" twice`);
+        throw new WireError(`the server chose the context ${JSON.stringify(context.name)} twice`);
       }
       contexts.push(context);
     }

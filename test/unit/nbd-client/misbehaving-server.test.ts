@@ -308,6 +308,7 @@ const HANDSHAKES: [what: string, script: Handshake, says: string][] = [
     '2147483647 bytes',
   ],
   ['a context that nobody asked for', contextsWith({ id: 1, name: 'x:y' }), 'we did not'],
+  ['one that wants the terminal', contextsWith({ id: 1, name: 'x:\x1b[2J' }), '"x:\\u001b[2J"'],
   [
     'a context twice',
     contextsWith({ id: 1, name: 'base:allocation' }, { id: 2, name: 'base:allocation' }),

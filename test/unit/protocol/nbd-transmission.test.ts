@@ -117,6 +117,12 @@ describe('the transmission phase, byte for byte', () => {
     expect(chunk.message).toBe('x'.repeat(4095));
   });
 
+  it('error whose text would do things to a terminal', () => {
+    const evil = { error: wire.NBD_EIO, message: 'a\n\x1b[2Jb\x7f\x9b1Ac' };
+    const chunk = transmission.decodeErrorChunk(transmission.encodeErrorChunk(evil), 0x8001);
+    expect(chunk.message).toBe('a\ufffd\ufffd[2Jb\ufffd\ufffd1Ac');
+  });
+
   it('error with an offset', () => {
     const chunk = { error: wire.NBD_EIO, message: '', offset: 4096 };
     const text = '0000000500000000000000001000';
