@@ -1,4 +1,5 @@
 import {
+  decodeMessage,
   decodeText,
   encodeText,
   getU16,
@@ -197,7 +198,8 @@ export function decodeInfo(bytes: Uint8Array): Info | undefined {
     case wire.NBD_INFO_NAME:
       return { type, name: text(bytes.subarray(2), 'the name of the export') };
     case wire.NBD_INFO_DESCRIPTION:
-      return { type, description: text(bytes.subarray(2), 'the description of the export') };
+      // Servers send it unasked: it is for people, and no reason to do without the disk.
+      return { type, description: decodeMessage(bytes.subarray(2), wire.NBD_MAX_STRING) };
     case wire.NBD_INFO_BLOCK_SIZE:
       expectLength(bytes, 14, 'NBD_INFO_BLOCK_SIZE');
       return {

@@ -387,6 +387,17 @@ describe('a handshake with', () => {
     expect(client.info.blockSize).toEqual({ minimum, preferred, maximum });
   });
 
+  it('a description in another encoding succeeds', async () => {
+    const client = await connectTo(async (peer) => {
+      await untilGo(peer);
+      const told = { type: wire.NBD_INFO_EXPORT, size, flags: wire.NBD_FLAG_HAS_FLAGS } as const;
+      peer.reply(GO, wire.NBD_REP_INFO, handshake.encodeInfo(told));
+      peer.reply(GO, wire.NBD_REP_INFO, Buffer.from('0002636166e9', 'hex'));
+      peer.reply(GO, wire.NBD_REP_ACK);
+    });
+    expect(client.info.size).toBe(size);
+  });
+
   it.each(HANDSHAKES)('%s fails', async (_what, script, says) => {
     const failure = await failureOf(connectTo(script));
     expect(failure).toBeInstanceOf(ProtocolError);

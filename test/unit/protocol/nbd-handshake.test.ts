@@ -72,6 +72,14 @@ describe('the handshake, byte for byte', () => {
     expect(handshake.decodeInfo(bytes('00ff 1234'))).toBeUndefined();
   });
 
+  it.each([
+    ['in another encoding', '636166e9', 'caf\ufffd'],
+    ['with NUL', '00', '\ufffd'],
+    ['that is too long', '61'.repeat(5000), 'a'.repeat(4096)],
+  ])('a description %s is taken as far as it can be read', (_what, text, description) => {
+    expect(handshake.decodeInfo(bytes(`0002${text}`))).toEqual({ type: 2, description });
+  });
+
   it.each(['', '00', '0000 00', '0000 0000000000100000 000100', '0003 0000', '0001 00', '0001 ff'])(
     'information "%s" is refused',
     (text) => expect(() => handshake.decodeInfo(bytes(text))).toThrow(),
