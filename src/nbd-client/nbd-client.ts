@@ -326,15 +326,19 @@ export class NbdClient {
     this.#silence.answered();
     this.#slots[request.slot] = undefined;
     this.#freeSlots.push(request.slot);
+    if (request.failure?.error === wire.NBD_ESHUTDOWN && !this.#closing) this.#onShutdown();
     const next = this.#queue.shift();
     if (next !== undefined) this.#send(next);
-    if (request.failure?.error === wire.NBD_ESHUTDOWN && !this.#closing) {
-      this.#closing = true;
-      this.#endReason = new Error(`${this.peer} is shutting down`);
-    }
     if (request.unsent) this.#lingering.add(request);
     else this.#settle(request);
     if (this.#closing) this.#disconnectWhenIdle();
+  }
+
+  /** The server goes down: what was not sent yet goes elsewhere, and it gets its goodbye soon. */
+  #onShutdown(): void {
+    this.#closing = true;
+    this.#endReason = new Error(`${this.peer} is shutting down`);
+    for (const queued of this.#queue.splice(0)) queued.fail(this.#lost(queued));
   }
 
   #onPayloadSent(request: PendingRequest): void {

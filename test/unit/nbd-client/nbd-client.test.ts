@@ -229,6 +229,26 @@ describe('the client', () => {
     expect(disconnected).toBe(true);
   });
 
+  it('sends no more to a server that shuts down, but its goodbye', async () => {
+    const more = 10;
+    const types: number[] = [];
+    const client = await connectTo(async (peer) => {
+      await peer.negotiate();
+      for (;;) {
+        const request = await peer.request();
+        types.push(request.type);
+        if (request.type === wire.NBD_CMD_DISC) return;
+        peer.simple(request, wire.NBD_ESHUTDOWN);
+      }
+    });
+    const asked = TARGET_IN_FLIGHT_REQUESTS_MAX + more;
+    const refused = await Promise.allSettled(Array.from({ length: asked }, () => client.flush()));
+    for (const one of refused) expect(one).toMatchObject({ reason: expect.any(ConnectionLost) });
+    await client.closed;
+    expect(types).toHaveLength(TARGET_IN_FLIGHT_REQUESTS_MAX + 1);
+    expect(types.at(-1)).toBe(wire.NBD_CMD_DISC);
+  });
+
   it('says goodbye when everything has been answered', async () => {
     const types: number[] = [];
     const client = await connectTo(async (peer) => {
