@@ -20,7 +20,7 @@ export interface ServerError {
 
 interface Span {
   readonly offset: number;
-  readonly end: number;
+  end: number;
 }
 
 export interface RequestFields {
@@ -145,6 +145,12 @@ export class PendingRequest extends Pending {
     this.#comeBytes += length;
     if (offset === this.#comeUpTo) {
       this.#comeUpTo = end;
+      return;
+    }
+    // Most go on where the latest one ended.
+    const latest = this.#scattered?.at(-1);
+    if (latest?.end === offset) {
+      latest.end = end;
       return;
     }
     this.#scattered ??= [];

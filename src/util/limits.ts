@@ -77,7 +77,7 @@ export const TARGET_STATUS_EXTENTS_MAX = 2 ** 20;
  * loop for half a second.
  */
 export const TARGET_STATUS_EXTENTS_READ_MAX = 4096;
-/** Chunks of one READ's reply that stand out of order. */
+/** Places in one READ's reply at which chunks go on out of order. */
 export const TARGET_SCATTERED_CHUNKS_MAX = 1024;
 /** Longest WRITE_ZEROES, TRIM or CACHE: they carry no payload, but take their time. */
 export const TARGET_EFFECT_BYTES_MAX = 128 * MiB;

@@ -108,6 +108,24 @@ describe('the client', () => {
     ]);
   });
 
+  it('takes any number of chunks of which only the first is late', async () => {
+    const [length, part] = [2 * MiB, 512];
+    const content = Buffer.from(Array.from({ length }, (_, at) => at % 251));
+    const client = await connectTo(
+      serving((peer, request) => {
+        if (request.type !== wire.NBD_CMD_READ) return false;
+        for (let at = part; at < length; at += part) {
+          peer.data(request, at, content.subarray(at, at + part), false);
+        }
+        peer.data(request, 0, content.subarray(0, part));
+        return true;
+      }),
+    );
+    const buffer = Buffer.alloc(length);
+    await client.read(0, buffer);
+    expect(buffer.equals(content)).toBe(true);
+  });
+
   it('puts a reply together from chunks in any order, and fills holes', async () => {
     const client = await connectTo(
       serving((peer, request) => {
