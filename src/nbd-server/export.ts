@@ -89,7 +89,7 @@ export class NbdExport {
     this.size = options.use.node.size;
     this.contexts = [
       allocationContext(options.use),
-      ...(options.allocationDepth ? [allocationDepthContext(options.use)] : []),
+      ...(options.allocationDepth ? [allocationDepthContext()] : []),
       ...(options.bitmaps ?? []).map(dirtyBitmapContext),
     ];
   }

@@ -25,7 +25,7 @@ export interface MetaContext {
   ): readonly StatusExtent[] | Promise<readonly StatusExtent[]>;
 }
 
-/** Depth of what the node holds itself; there is nothing behind it. */
+/** Depth of what an image holds itself. */
 const DEPTH_TOP = 1;
 
 /** A context that a client selected, under the number that its replies carry. */
@@ -48,14 +48,14 @@ export function allocationContext(use: NodeUse): MetaContext {
   };
 }
 
-/** `qemu:allocation-depth`: 0 where nothing is allocated, 1 where the node itself has it. */
-export function allocationDepthContext(use: NodeUse): MetaContext {
+/**
+ * `qemu:allocation-depth`: how far down a chain of images a range comes from. Our disks are at the
+ * top of theirs, with nothing behind: also what they have as a hole is their own.
+ */
+export function allocationDepthContext(): MetaContext {
   return {
     name: 'qemu:allocation-depth',
-    async describe(offset, length, extentsMax) {
-      const extents = await use.node.blockStatus(offset, length, extentsMax);
-      return extents.map(({ length, hole }) => ({ length, flags: hole ? 0 : DEPTH_TOP }));
-    },
+    describe: (_offset, length) => [{ length, flags: DEPTH_TOP }],
   };
 }
 

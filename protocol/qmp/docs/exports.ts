@@ -147,7 +147,9 @@ export const EXPORT_DOCS = {
           default: 'none',
         },
         'allocation-depth': {
-          about: 'Shows the meta context `qemu:allocation-depth`.',
+          about:
+            'Shows the meta context `qemu:allocation-depth`: 1 everywhere, as raw disks have no ' +
+            'backing files.',
           default: 'false',
         },
       },

@@ -152,12 +152,7 @@ describe('BLOCK_STATUS', () => {
         { length: 64 * KiB, flags: 0 },
         { length: 704 * KiB, flags: 3 },
       ],
-      [
-        { length: 128 * KiB, flags: 1 },
-        { length: 128 * KiB, flags: 0 },
-        { length: 64 * KiB, flags: 1 },
-        { length: 704 * KiB, flags: 0 },
-      ],
+      [{ length: 1 * MiB, flags: 1 }],
       [
         { length: 64 * KiB, flags: 0 },
         { length: 64 * KiB, flags: 1 },
