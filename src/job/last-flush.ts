@@ -2,7 +2,6 @@ import type { DirtyBitmap } from '../bitmap/dirty-bitmap.ts';
 import { chainOf } from '../block/chain.ts';
 import type { BlockGraph, NodeUse } from '../block/graph.ts';
 import { MirrorTop } from '../block/mirror-top.ts';
-import type { BlockNode } from '../block/node.ts';
 import type { Clock, Timer } from '../util/clock.ts';
 import { BlockError } from '../util/errors.ts';
 
@@ -48,28 +47,33 @@ async function flushIfPossible(top: MirrorTop): Promise<void> {
 }
 
 /**
- * Resolves when no client write is on its way through the filter, which has left the graph. What a
- * target that hangs has not answered in a second fails, so that clients go on, and is dirty; but
- * not while others use the target, whose requests would fail as well: those wait for it, or for the
- * operator.
+ * Resolves when `ended` does. A job that ends badly does not wait for ever for its target: what
+ * that has not answered in a second fails, and is dirty. But not while others use it, whose
+ * requests would fail as well: those wait for it, or for the operator. Where he has cancelled the
+ * job (`isForced`), a target that cannot be reached is given up at once, whoever else waits for it.
  */
-export async function lastWrites(
-  { graph, top, target }: { graph: BlockGraph; top: MirrorTop; target: NodeUse },
+export async function lastAnswers(
+  ended: Promise<void>,
+  { graph, target }: { graph: BlockGraph; target: NodeUse },
   clock: Clock,
+  { isForced = false } = {},
 ): Promise<void> {
+  const isGivenUp = () => isForced && target.node.unreachable !== undefined;
   const look = () => {
-    if (!hasUsers(graph, target.node)) target.node.cancelInFlight();
+    if (isGivenUp() || !hasOtherUsers(graph, target)) target.node.cancelInFlight();
     // Somebody who uses it may leave later.
     timer = clock.after(LAST_ANSWER_MS, look);
   };
+  if (isGivenUp()) target.node.cancelInFlight();
   let timer = clock.after(LAST_ANSWER_MS, look);
-  await top.idle();
+  await ended;
   timer.cancel();
 }
 
-/** Whether anybody but its own chain uses the node, or what it stands on. */
-function hasUsers(graph: BlockGraph, node: BlockNode): boolean {
-  return chainOf(node).some(
-    (one, depth) => one instanceof MirrorTop || graph.usersOf(one).length > Math.min(depth, 1),
-  );
+/** Whether anybody but the use, and the node's own chain, uses the node or what it stands on. */
+function hasOtherUsers(graph: BlockGraph, target: NodeUse): boolean {
+  return chainOf(target.node).some((one, depth) => {
+    const others = graph.usersOf(one).filter((use) => use !== target);
+    return one instanceof MirrorTop || others.length > Math.min(depth, 1);
+  });
 }

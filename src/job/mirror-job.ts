@@ -6,7 +6,7 @@ import { GiB, TARGET_CLUSTER_BYTES_MAX } from '../util/limits.ts';
 import { Copier, type CopierListener } from './copier.ts';
 import { actionFor, BackOff, CONSEQUENCE } from './error-policy.ts';
 import { Job, type JobHost, type JobOptions } from './job.ts';
-import { lastFlush, lastWrites } from './last-flush.ts';
+import { lastAnswers, lastFlush } from './last-flush.ts';
 import { assertMayPivot } from './may-pivot.ts';
 import type { MirrorParts, MirrorSettings } from './mirror-parts.ts';
 import { markInitial } from './mirror-scan.ts';
@@ -162,7 +162,7 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
       isWell = !this.forceCancelled;
     } finally {
       // Also when it failed: nothing may be in flight when the ends are put together.
-      await this.#copier.idle();
+      await lastAnswers(this.#copier.idle(), this.#parts, this.clock);
       if (!isWell) await (this.#parting ?? lastFlush(this.#parts, this.clock));
     }
   }
@@ -359,13 +359,14 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
   }
 
   protected onForceCancel(): void {
-    const { top, source, target } = this.#parts;
+    const { top, source } = this.#parts;
     this.#updateMode();
     this.#copier.cancel();
     top.cancel();
     source.hurry();
     this.#leaveSource();
-    this.#parting = lastFlush(this.#parts, this.clock).then(() => target.node.cancelInFlight());
+    this.#parting = lastFlush(this.#parts, this.clock);
+    void lastAnswers(this.ended, this.#parts, this.clock, { isForced: true });
   }
 
   protected onResume(): void {
@@ -421,7 +422,7 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
     pitfalls.end();
     await this.#parting;
     if (top.child !== target.node) top.giveUpFlushes();
-    await lastWrites(this.#parts, this.clock);
+    await lastAnswers(top.idle(), this.#parts, this.clock);
     sourceUse.release();
     // Client writes may have reached the target after its last flush.
     if (this.#fatal !== undefined || this.forceCancelled) top.markUnflushed();

@@ -140,3 +140,74 @@ describe('a client’s write that hangs at the target of a mirror that has faile
     await rig.jobs.cancelAll();
   });
 });
+
+describe('a copy that hangs at the target of a mirror that has failed', () => {
+  /** Two granules to copy; the copy of the first one hangs, that of the other fails. */
+  async function failing() {
+    const rig = new MirrorRig({ size: MiB });
+    const bitmap = rig.bitmap('b0', [
+      [0, 512],
+      [MiB / 2, 512],
+    ]);
+    await rig.source.disk.write(0, pattern(MiB, 1));
+    rig.target.meddle = (verb, { offset }) => {
+      if (verb !== 'write') return;
+      return offset === 0 ? new Promise(() => {}) : eio();
+    };
+    return { rig, bitmap };
+  }
+
+  it('is given up in a moment, and dirty', async () => {
+    const { rig, bitmap } = await failing();
+    const job = rig.mirror({ bitmap: 'b0' });
+    await job.ended;
+    expect([job.error, bitmap.count, bitmap.busy]).toEqual(['Input/output error', 131_072, false]);
+  });
+
+  it('is waited for while others use the target, unless the operator cancels', async () => {
+    const { rig, bitmap } = await failing();
+    rig.graph.use(rig.target, { kind: 'export', name: 'r' }, { writable: false });
+    const job = rig.mirror({ bitmap: 'b0' });
+    await new Promise((resolve) => setTimeout(resolve, 1200));
+    expect([job.status, rig.target.cancelled]).toEqual(['running', 0]);
+    job.cancel({ force: true });
+    await new Promise((resolve) => setTimeout(resolve, 1200));
+    expect([job.status, rig.target.cancelled]).toEqual(['running', 0]);
+    // By now it is known that the others wait in vain.
+    rig.target.lost = true;
+    await job.ended;
+    expect(bitmap.count).toBe(131_072);
+  });
+});
+
+describe('a forced cancel', () => {
+  it('leaves a target alone that answers, whoever else uses it', async () => {
+    const rig = new MirrorRig({ size: MiB });
+    await rig.source.disk.write(0, pattern(MiB, 1));
+    const job = rig.mirror();
+    await rig.ready();
+    job.cancel({ force: true });
+    await job.ended;
+    expect(rig.target.cancelled).toBe(0);
+  });
+
+  it('waits a moment for a target that hangs, and not at all for one that is lost', async () => {
+    for (const [lost, atLeastMs, atMostMs] of [
+      [false, 900, 20_000],
+      [true, 0, 900],
+    ] as const) {
+      const rig = new MirrorRig({ size: MiB });
+      await rig.source.disk.write(0, pattern(MiB, 1));
+      rig.target.meddle = (verb) => (verb === 'write' ? new Promise(() => {}) : undefined);
+      const job = rig.mirror();
+      await expect.poll(() => rig.target.log.some((entry) => entry.startsWith('write'))).toBe(true);
+      rig.target.lost = lost;
+      const began = performance.now();
+      job.cancel({ force: true });
+      await job.ended;
+      const tookMs = performance.now() - began;
+      expect(tookMs).toBeGreaterThanOrEqual(atLeastMs);
+      expect(tookMs).toBeLessThan(atMostMs);
+    }
+  });
+});
