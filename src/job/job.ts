@@ -74,6 +74,9 @@ export abstract class Job {
   #turnDue = 0;
   #turnTimer: Timer | undefined;
   #finalized = false;
+  /** What is left to do cannot fail, and takes no notice of anybody. */
+  #hasSucceeded = false;
+  #dismissed = false;
   #ended: Promise<void> = Promise.resolve();
 
   constructor(host: JobHost, options: JobOptions) {
@@ -192,6 +195,8 @@ export abstract class Job {
 
   dismiss(): void {
     this.assertVerb('dismiss');
+    this.#dismissed = true;
+    if (this.#status !== 'concluded') return;
     this.transition('null');
     this.#host.onGone(this);
   }
@@ -206,11 +211,20 @@ export abstract class Job {
     this.kick();
   }
 
+  allows(verb: JobVerb): boolean {
+    return isAllowed(verb, this.#verbStatus);
+  }
+
   assertVerb(verb: JobVerb): void {
-    if (isAllowed(verb, this.#status)) return;
+    if (this.allows(verb)) return;
     throw new RefusedError(
-      `Job '${this.id}' in state '${this.#status}' cannot accept command verb '${verb}'`,
+      `Job '${this.id}' in state '${this.#verbStatus}' cannot accept command verb '${verb}'`,
     );
+  }
+
+  /** For commands that came together: QEMU's `job-finalize` is answered when the job has ended. */
+  get #verbStatus(): JobStatus {
+    return this.#hasSucceeded && this.#status === 'pending' ? 'concluded' : this.#status;
   }
 
   /** Wakes the work if it sleeps; if it does not, its next sleep ends at once. */
@@ -310,7 +324,7 @@ export abstract class Job {
     this.#sleeping = true;
     this.#tellEnd(failure);
     this.transition('concluded');
-    if (this.autoDismiss) this.dismiss();
+    if (this.autoDismiss || this.#dismissed) this.dismiss();
   }
 
   /** waiting, pending, and the wait for `finalize`; returns why it failed after all. */
@@ -321,7 +335,10 @@ export abstract class Job {
       this.emit('BLOCK_JOB_PENDING', { type: this.type, id: this.id });
       while (!this.#finalized && !this.#forceCancelled) await this.sleep();
     }
-    return this.#attempt(async () => this.prepare());
+    return this.#attempt(async () => {
+      this.prepare();
+      this.#hasSucceeded = true;
+    });
   }
 
   async #attempt(step: () => Promise<void>): Promise<BlockError | undefined> {

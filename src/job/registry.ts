@@ -48,10 +48,7 @@ export class JobRegistry implements JobHost {
   /** Every job is force-cancelled; resolves when all have ended. */
   async cancelAll(): Promise<void> {
     const jobs = this.list();
-    for (const job of jobs) {
-      if (job.status === 'aborting' || job.status === 'concluded') continue;
-      job.cancel({ force: true });
-    }
+    for (const job of jobs) if (job.allows('cancel')) job.cancel({ force: true });
     await Promise.all(jobs.map((job) => job.ended));
   }
 
