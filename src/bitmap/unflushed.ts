@@ -8,6 +8,8 @@ import { DirtyBitmap } from './dirty-bitmap.ts';
 export class Unflushed {
   #written: DirtyBitmap;
   #flushing: DirtyBitmap;
+  /** How often all of it may have been lost: a flush that was under way answers for nothing. */
+  losses = 0;
 
   constructor(options: { size: number; granularity: number }) {
     this.#written = new DirtyBitmap(options);
@@ -33,6 +35,7 @@ export class Unflushed {
 
   /** Hands out every range once and forgets it: whoever takes them marks them dirty. */
   *takeAll(): Generator<{ offset: number; length: number }> {
+    this.losses++;
     for (const bitmap of [this.#written, this.#flushing]) {
       for (let at = 0; at < bitmap.size; ) {
         const run = bitmap.nextDirtyRun(at, bitmap.size);

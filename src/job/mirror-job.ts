@@ -285,7 +285,10 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
   }
 
   async #tryBecomeReady(): Promise<boolean> {
-    if (!(await this.#flushTarget())) {
+    const { unflushed } = this.#parts.top;
+    const { losses } = unflushed;
+    // A server that was lost meanwhile flushes, when it is back, what it has left.
+    if (!(await this.#flushTarget()) || unflushed.losses !== losses) {
       await this.#waitBackOff();
       return false;
     }

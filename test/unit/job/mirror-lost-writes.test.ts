@@ -111,3 +111,28 @@ it('is copied again of a client’s write that a flush has overtaken', async () 
   await expect.poll(() => areEqual(rig.source, rig.target)).toBe(true);
   await rig.jobs.cancelAll();
 });
+
+it('is copied again before READY when the flush for it outlives the server', async () => {
+  const rig = new MirrorRig({ size: MiB });
+  const bitmap = rig.bitmap('b0', [[0, MiB]]);
+  await rig.source.disk.write(0, pattern(MiB, 1));
+  let open = () => {};
+  rig.target.meddle = (verb) =>
+    verb === 'flush' ? new Promise<void>((resolve) => (open = resolve)) : undefined;
+  rig.mirror({ bitmap: 'b0' });
+  await expect.poll(() => rig.target.log.at(-1)).toBe('flush 0+0');
+  rig.target.meddle = () => {};
+  await rig.target.disk.writeZeroes(0, MiB);
+  rig.target.reconnect();
+  expect(bitmap.count).toBe(MiB);
+  let dirtyBytes: number | undefined;
+  const ready = rig.event('BLOCK_JOB_READY', () => {
+    dirtyBytes = bitmap.count;
+    return true;
+  });
+  // Sent again, it succeeds.
+  open();
+  await ready;
+  expect([dirtyBytes, await areEqual(rig.source, rig.target)]).toEqual([0, true]);
+  await rig.jobs.cancelAll();
+});
