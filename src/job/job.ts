@@ -107,6 +107,11 @@ export abstract class Job {
     return this.#userPaused;
   }
 
+  /** On its way out: it pauses no more, and tries nothing again. */
+  protected get isSettling(): boolean {
+    return this.#status === 'waiting' || this.#status === 'pending';
+  }
+
   /** Whether the job is at work at this moment, as opposed to waiting for something. */
   get busy(): boolean {
     return !this.#sleeping;
@@ -175,8 +180,7 @@ export abstract class Job {
       throw new RefusedError(`The block job for device '${this.id}' is currently paused`);
     }
     this.assertVerb('cancel');
-    const settling = this.#status === 'waiting' || this.#status === 'pending';
-    if (!force && !settling && this.isReady) {
+    if (!force && this.isReady) {
       this.cancelSoftly();
       this.kick();
       return;

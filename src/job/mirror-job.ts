@@ -439,7 +439,8 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
     this.#activelySynced = false;
     if (this.forceCancelled || this.#fatal !== undefined) return;
     const { onSourceError, onTargetError } = this.#settings;
-    const action = actionFor(side === 'source' ? onSourceError : onTargetError, error.code);
+    const policy = side === 'source' ? onSourceError : onTargetError;
+    const action = this.isSettling ? 'report' : actionFor(policy, error.code);
     // Copies that are in flight fail together; client writes go on failing while others back off.
     const isKnown = action === 'stop' && this.ioStatus !== 'ok';
     if (action === 'ignore' ? this.#backOff.failed(this.clock.now()) : !isKnown) {

@@ -206,7 +206,7 @@ export const JOB_DOCS = {
       },
     },
     BlockdevOnError: {
-      about: 'What an error does to a job.',
+      about: 'What an error does to a job. In `pending` it ends the job, whatever was asked for.',
       members: {
         report: 'Ends the job with this error.',
         ignore: 'Tries again later: after 10 ms, then twice as long each time, up to 5 s.',
