@@ -115,7 +115,7 @@ export const DIFFERENCES = {
     ],
   },
   'job-that-never-was': {
-    what: 'a mirror that is refused because its target cannot be written to',
+    what: 'a mirror that is refused for a target that cannot be written to, or a `speed` below 0',
     qemu: 'tells of a job (`created`, `null`), then refuses',
     ours: 'refuses',
     why: 'A refusal changes nothing; there was no job to tell of.',
@@ -156,6 +156,15 @@ export const DIFFERENCES = {
     why: 'A sparse disk takes as long as what is in it, and so says its progress.',
     shownBy: [MODES, 'does nothing where both are zero, though the target has data elsewhere'],
   },
+  'sync-top': {
+    what: '`sync: top` of `blockdev-mirror` where nothing is below the source',
+    qemu: '10.0 makes it `full`',
+    ours: 'what is allocated is copied; where the source has holes the target stays as it is',
+    why:
+      'It is for a target that has what is below the source. Where that may have something else, ' +
+      '`full` makes it equal.',
+    shownBy: ['test/iotests/041-sync-modes.test.ts', 'top: only what is allocated travels'],
+  },
   convergence: {
     what: 'the way to the end under load',
     qemu: 'copies until it is lucky',
@@ -190,6 +199,16 @@ export const DIFFERENCES = {
     ours: 'holds everything that is not on the target',
     why: 'It is what the next mirror starts from.',
     shownBy: [ERRORS, 'holds everything that is not on the target, also the rest of a broken run'],
+  },
+  'one-report': {
+    what: 'copies that fail together with the policy `report`',
+    qemu: 'an event for each',
+    ours: 'one event',
+    why: 'The first one ends the job: nothing follows from the others.',
+    shownBy: [
+      'test/unit/job/mirror-late-errors.test.ts',
+      'report: copies that fail together are told of once',
+    ],
   },
   'ignore-backs-off': {
     what: 'the policy `ignore`',
