@@ -6,6 +6,8 @@ import { extentsInUnits } from './whole-units.ts';
 
 /** Extents of the source that are looked at in one go. */
 const EXTENTS_MAX = 64;
+/** Questions about one unit: a server may tell of one extent with each answer. */
+const QUESTIONS_MAX = 8;
 
 /** The source did not say what the target should be like: an error of the source. */
 export class SourceUnread extends Error {}
@@ -67,8 +69,35 @@ async function copyData(
   }
 }
 
-/** What is to be copied. As QEMU: who cannot tell what the source holds copies it. */
+/**
+ * What is to be copied of the beginning of the range, of `bytesMin` at least: what is copied in one
+ * go would never be done by who knows only of a part of it. What cannot be told in a few answers is
+ * taken for data.
+ */
 export async function extentsOf(
+  source: BlockNode,
+  range: DiskRange,
+  extentsMax: number,
+  bytesMin = 0,
+): Promise<readonly Extent[]> {
+  const end = range.offset + range.length;
+  const wanted = range.offset + Math.min(bytesMin, range.length);
+  let found = await told(source, range, extentsMax);
+  for (let asked = 1; ; asked++) {
+    const last = found[found.length - 1]!;
+    const at = last.offset + last.length;
+    if (at >= wanted) return found;
+    const rest = { offset: at, length: end - at };
+    const more =
+      asked < QUESTIONS_MAX
+        ? await told(source, rest, extentsMax)
+        : [{ offset: at, length: wanted - at, hole: false, zero: false }];
+    found = [...found, ...more];
+  }
+}
+
+/** As QEMU: who cannot tell what the source holds copies it. */
+async function told(
   source: BlockNode,
   range: DiskRange,
   extentsMax: number,

@@ -348,9 +348,11 @@ export class Copier {
     await this.#copyAll(claim, [{ offset, length, zero: false }].values());
   }
 
+  /** Of one unit at least: a part of it would be dirty again. */
   async #extentsOf(range: DiskRange): Promise<readonly Extent[]> {
-    const extents = await extentsOf(this.#top.child, range, EXTENTS_MAX);
-    return extentsInUnits(extents, this.#top.dirty.clusterBytes, range);
+    const { clusterBytes, unitBytes } = this.#top.dirty;
+    const extents = await extentsOf(this.#top.child, range, EXTENTS_MAX, unitBytes);
+    return extentsInUnits(extents, clusterBytes, range);
   }
 
   #adapt(extents: readonly Extent[], range: DiskRange): void {
