@@ -251,11 +251,11 @@ export abstract class Job {
       this.#sleeping = false;
     }
     this.#kicked = false;
-    await this.#letOthersIn();
+    await this.letOthersIn();
   }
 
   /** Work that ends at once, again and again, would go on without a turn of the event loop. */
-  async #letOthersIn(): Promise<void> {
+  protected async letOthersIn(): Promise<void> {
     if (this.#turn !== undefined) {
       if (this.clock.now() >= this.#turnDue) await this.#turn;
       return;

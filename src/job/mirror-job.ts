@@ -184,6 +184,7 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
           flushTarget: () => top.flushTarget(),
           dirty: top.dirty,
           pausePoint: async () => {
+            await this.letOthersIn();
             await this.pausePoint();
             return !this.forceCancelled;
           },
