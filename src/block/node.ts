@@ -168,6 +168,8 @@ export abstract class BlockNode {
    */
   discard(offset: number, length: number, flags = 0): Completion {
     this.#assertWritable(offset, length);
+    // Nothing changes, as in QEMU: there is nothing to record, nor for a mirror to copy.
+    if (!this.features.discard) return (flags & WRITE_FUA) === 0 ? undefined : this.flush();
     const { recording } = this.#bitmaps;
     let done: Completion;
     try {

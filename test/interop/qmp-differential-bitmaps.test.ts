@@ -1,7 +1,11 @@
+import { join } from 'node:path';
 import { it } from 'vitest';
 import { describePeers } from '../support/peers.ts';
+import { mustRun } from '../support/process.ts';
 import { expectSameConversation, type Step } from '../support/qmp-differential.ts';
 import { describeRecentQsd } from '../support/qsd.ts';
+
+const PEERS = ['qemu-storage-daemon', 'qemu-io'];
 
 /** Bitmaps that hold something, and jobs that change, beside qemu-storage-daemon. */
 const send = (...message: [command: string, given?: object]): Step => ({ send: message });
@@ -61,6 +65,34 @@ describePeers('bitmaps that hold something, as in QEMU,', ['qemu-storage-daemon'
       sha256('clean'),
       send('blockdev-del', { 'node-name': 'r' }),
     ]);
+  });
+});
+
+describePeers('bitmaps of a disk with clients, as in QEMU,', PEERS, () => {
+  it.each(['ignore', 'unmap'])('and TRIM, discard=%s', async (discard) => {
+    const uri = (directory: string) => `nbd+unix:///a?socket=${join(directory, 'nbd')}`;
+    await expectSameConversation(
+      [
+        send('blockdev-add', { driver: 'file', 'node-name': 'a', filename: '$D/a.img', discard }),
+        send('block-dirty-bitmap-add', on('trimmed', 'a')),
+        send('nbd-server-start', { addr: { type: 'unix', data: { path: '$D/nbd' } } }),
+        send('block-export-add', { type: 'nbd', id: 'e0', 'node-name': 'a', writable: true }),
+        { ...send('query-named-block-nodes'), repaired: true },
+      ],
+      {
+        repair: async (directory) => {
+          await mustRun('qemu-io', [
+            '-f',
+            'raw',
+            '-d',
+            'unmap',
+            '-c',
+            'discard 0 128k',
+            uri(directory),
+          ]);
+        },
+      },
+    );
   });
 });
 

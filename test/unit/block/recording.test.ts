@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { DirtyBitmap } from '../../../src/bitmap/dirty-bitmap.ts';
 import { MemoryNode } from '../../../src/block/memory-node.ts';
-import type { Completion } from '../../../src/block/node.ts';
+import { type Completion, WRITE_FUA } from '../../../src/block/node.ts';
 import { ShakyNode } from '../../support/shaky-node.ts';
 
 const SIZE = 1 << 20;
@@ -93,6 +93,24 @@ describe('a node that records its changes', () => {
       node.removeBitmap(bitmap);
       await change(0);
       expect(bitmap.isClean).toBe(true);
+    });
+  });
+
+  describe('and takes no discards', () => {
+    beforeEach(() => {
+      const features = { ...node.features, discard: false };
+      Object.defineProperty(node, 'features', { get: () => features });
+    });
+
+    it('marks none, and is asked to do nothing', async () => {
+      const bitmap = newBitmap(true);
+      await node.discard(0, SIZE);
+      expect([bitmap.isClean, node.log]).toEqual([true, []]);
+    });
+
+    it('is flushed all the same when one is to be durable', async () => {
+      await node.discard(0, SIZE, WRITE_FUA);
+      expect(node.log).toEqual(['flush 0+0']);
     });
   });
 

@@ -31,6 +31,21 @@ describe.each(['background', 'write-blocking'] as const)('a %s mirror', (copyMod
     expect(rig.client.node).toBe(rig.source);
   });
 
+  it('has nothing to copy of a discard that the source does not take', async () => {
+    const rig = new MirrorRig({ size: MiB });
+    await rig.source.write(0, pattern(MiB, 1));
+    const features = { ...rig.source.features, discard: false };
+    Object.defineProperty(rig.source, 'features', { get: () => features });
+    const bitmap = rig.bitmap('b');
+    const job = rig.mirror({ copyMode });
+    await rig.ready();
+    const asked = rig.target.log.length;
+    await rig.client.node.discard(0, MiB);
+    expect(job.query()['x-dirty-bytes']).toBe(0);
+    expect([rig.target.log.length, bitmap.isClean]).toEqual([asked, true]);
+    await rig.jobs.cancelAll();
+  });
+
   it('of an empty disk is synced, and stays so whatever is written', async () => {
     const rig = new MirrorRig({ size: 0 });
     const job = rig.mirror({ copyMode });
