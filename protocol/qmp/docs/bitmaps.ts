@@ -8,11 +8,9 @@ const BUSY = {
   "Bitmap 'x' is currently in use by another operation and cannot be used":
     'a job works with it, or an export shows it',
 } as const;
-const READ_ONLY = {
-  "Bitmap 'x' is readonly and cannot be modified": 'its node cannot be written to',
-} as const;
-const INCONSISTENT = {
-  "Bitmap 'x' is inconsistent and cannot be used": 'it missed writes; only removing it is left',
+const TOO_MANY = {
+  "Granularity 512 is too small for node 'n' of 281474976710656 bytes":
+    'there would be more granules than memory can hold',
 } as const;
 const NODE = 'Name of the node.';
 const NAME = 'Name of the bitmap on that node.';
@@ -28,8 +26,9 @@ export const BITMAP_DOCS = {
   title: 'Dirty bitmaps',
   about:
     'A bitmap belongs to a node and has one bit for each piece (granule) of it, which a write to ' +
-    'the piece sets while the bitmap records. Bitmaps live as long as the process. While a job ' +
-    'or an export uses one it is *busy*, and these commands refuse it.',
+    'the piece sets while the bitmap records. Bitmaps live as long as the process, so none is ' +
+    'found `readonly` or `inconsistent`, as stored ones of QEMU may be. While a job or an export ' +
+    'uses one it is *busy*, and these commands refuse it.',
   commands: {
     'block-dirty-bitmap-add': {
       about: 'Makes a bitmap with nothing dirty in it; it records from now on.',
@@ -41,23 +40,24 @@ export const BITMAP_DOCS = {
         "Can't store persistent bitmaps to n: Operation not supported": '`persistent` is true',
         'Bitmap already exists: x': 'the node has one of this name',
         'Bitmap name too long: x': 'it has more than 1023 bytes',
+        ...TOO_MANY,
       },
     },
     'block-dirty-bitmap-remove': {
       about: 'Removes a bitmap.',
-      errors: { ...LOOKUP, ...BUSY, ...READ_ONLY },
+      errors: { ...LOOKUP, ...BUSY },
     },
     'block-dirty-bitmap-clear': {
       about: 'Makes everything clean; whether it records stays as it is.',
-      errors: { ...LOOKUP, ...BUSY, ...READ_ONLY, ...INCONSISTENT },
+      errors: { ...LOOKUP, ...BUSY },
     },
     'block-dirty-bitmap-enable': {
       about: 'Records writes from now on. One that records already is left as it is.',
-      errors: { ...LOOKUP, ...BUSY, ...INCONSISTENT },
+      errors: { ...LOOKUP, ...BUSY },
     },
     'block-dirty-bitmap-disable': {
       about: 'Records no more. What is written from now on is not in it, and nothing says so.',
-      errors: { ...LOOKUP, ...BUSY, ...INCONSISTENT },
+      errors: { ...LOOKUP, ...BUSY },
     },
     'block-dirty-bitmap-merge': {
       about:
@@ -66,8 +66,6 @@ export const BITMAP_DOCS = {
       errors: {
         ...LOOKUP,
         ...BUSY,
-        ...READ_ONLY,
-        ...INCONSISTENT,
         [SIZES_DIFFER]: 'the nodes differ in size',
       },
     },
@@ -103,7 +101,7 @@ export const BITMAP_DOCS = {
         recording: 'Whether writes set bits at this moment.',
         busy: 'Whether a job or an export uses it.',
         persistent: 'Always false: bitmaps live as long as the process.',
-        inconsistent: 'Present, and true, when it missed writes.',
+        inconsistent: 'Absent: none has missed writes.',
       },
     },
     BlockDirtyBitmapAdd: {

@@ -196,7 +196,8 @@ export const BLOCK_DOCS = {
         filename: 'Path or URI, or the options as `json:{...}`.',
         format: 'The driver.',
         'virtual-size': 'Bytes of the disk.',
-        'actual-size': 'Bytes that it takes, where that is known.',
+        'actual-size':
+          'Absent: the disk would have to be asked, and one that hangs is not to keep the answer.',
         'dirty-flag': 'Always false.',
       },
     },

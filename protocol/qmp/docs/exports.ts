@@ -19,13 +19,13 @@ const DESCRIPTION = {
 const MODE = { about: 'What happens to clients.', default: '`safe`' } as const;
 
 const ADDING = {
-  'Cannot export read-only node as writable': '`writable` is true, and the node is read-only',
+  'Invalid block export id': 'an id is a letter, then letters, digits, `-`, `.` and `_`',
+  "Block export id 'x' is already in use": 'the id is taken',
   'NBD server not running': 'nobody has started it',
   "export name 'x' too long": 'it has more than 4096 bytes',
   'export name contains NUL': 'the protocol has no such names, nor descriptions',
   "NBD server already has export named 'x'": 'the name is taken',
   "Bitmap 'x' is not found": 'neither the node nor one below it has it',
-  "Bitmap 'x' is inconsistent and cannot be used": 'as it says',
   "Bitmap 'x' is of a disk of 4096 bytes, but 'n' has 8192": 'the bitmap is of another disk',
   "Enabled bitmap 'x' incompatible with readonly export":
     'a bitmap of a writable node that records would change under a read-only export',
@@ -77,7 +77,7 @@ export const EXPORT_DOCS = {
         writable: { about: 'Whether clients may write.', default: 'false' },
         bitmap: { about: 'Name of a bitmap to show.', default: 'none' },
       },
-      errors: ADDING,
+      errors: { "Cannot find device='n' nor node-name='n'": 'there is no such node', ...ADDING },
     },
     'nbd-server-remove': {
       about: 'The old way to `block-export-del`.',
@@ -87,9 +87,8 @@ export const EXPORT_DOCS = {
     'block-export-add': {
       about: 'Shows a node to NBD clients.',
       errors: {
-        'Invalid block export id': 'an id is a letter, then letters, digits, `-`, `.` and `_`',
-        "Block export id 'x' is already in use": 'the id is taken',
         "Cannot find device='' nor node-name='n'": 'there is no such node',
+        'Cannot export read-only node as writable': '`writable` is true, and the node is read-only',
         'iothread "x" not found': 'there is no such object',
         "Cannot fix export 'x' to iothread 'y': one thread serves all exports":
           '`fixed-iothread` demands what is not there',

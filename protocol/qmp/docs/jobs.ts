@@ -18,8 +18,16 @@ const blockJobErrors = (verb: string) => ({
 });
 const PAUSED = { 'Job is already paused': 'it was paused before' } as const;
 const RESUMED = { "Can't resume a job that was not paused": 'nobody paused it' } as const;
+const BLIND_MIRROR =
+  "Job 'm' cannot be completed yet: the mirror with filter 'f' sits below it and would see no " +
+  'more writes; end that one first';
+const OTHER_DISK =
+  "Job 'm' cannot be completed yet: job 'k' mirrors to its source, and would go on to another " +
+  'disk; end that one first';
 const COMPLETED = {
   "The active block job 'm' cannot be completed": 'it was cancelled before',
+  [BLIND_MIRROR]: 'as it says',
+  [OTHER_DISK]: 'as it says',
 } as const;
 const old = (command: string) => `The old name of \`${command}\`.`;
 

@@ -56,6 +56,14 @@ const MEMBERS = {
   },
 } as const;
 
+const CANNOT_REPLACE =
+  "Cannot replace 'n' by a node mirrored from 's', because it cannot be guaranteed that doing so " +
+  'would not lead to an abrupt change of visible data';
+const CONFLICT = "Permission conflict on node 'n': it is written to by export e0, and a mirror";
+const IS_LEAVING =
+  "Cannot mirror node 'n': the mirror with filter 'f' is being completed, and moves the clients " +
+  'to its target';
+
 const ERRORS = {
   "Cannot find device='n' nor node-name='n'": 'there is no such node',
   'Need a root block node': 'something is on top of the source',
@@ -68,15 +76,18 @@ const ERRORS = {
   "Dirty bitmap 'x' not found": 'the source node itself has none of this name',
   "Bitmap 'x' is currently in use by another operation and cannot be used":
     'another job works with it, or an export shows it',
-  "Bitmap 'x' is readonly and cannot be modified": 'the source cannot be written to',
-  "Bitmap 'x' is inconsistent and cannot be used": 'it missed writes',
   "Bitmap 'x' is not enabled": 'it does not record, so it may have missed writes',
   "Failed to find node with node-name='n'": '`replaces` names a node that is not there',
+  [CANNOT_REPLACE]: '`replaces` names another node than the source',
   "Sync mode 'bitmap' not supported": 'it belongs to other jobs, as `incremental` does',
   "Invalid parameter 'buf-size'": 'it is negative',
   "Invalid job ID 'x'": 'it is not well formed',
   "Job ID 'm' already in use": 'it is taken, perhaps by a job that waits for `job-dismiss`',
   "Parameter 'speed' expects a non-negative value": 'it is negative',
+  [`${CONFLICT} of node 's' would not see that`]: 'somebody writes below the source',
+  [IS_LEAVING]: 'as it says',
+  "Granularity 512 is too small for node 'n' of 281474976710656 bytes":
+    'there would be more granules than memory can hold',
 } as const;
 
 export const MIRROR_DOCS = {
@@ -102,6 +113,8 @@ export const MIRROR_DOCS = {
       "Node 'n' is busy: block device is in use by block job: mirror":
         'it is the target of a mirror already',
       "Can't mirror node into itself": 'source and target are the same',
+      'Block node is read-only': 'the target is',
+      [`${CONFLICT} must be the only one who writes to its target`]: 'as it says',
       "Duplicate nodes with node-name='n'": 'the name of the filter is taken',
     },
   },
