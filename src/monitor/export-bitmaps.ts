@@ -19,18 +19,24 @@ export function exportableBitmap(
   wanted: WantedBitmap,
   offer: Offer,
 ): DirtyBitmap {
-  const bitmap = typeof wanted === 'string' ? findBelow(offer.node, wanted) : findOn(graph, wanted);
-  check(bitmap, offer);
+  const bitmap = typeof wanted === 'string' ? findBelow(offer, wanted) : findOn(graph, wanted);
+  check(bitmap, offer.node);
   return bitmap;
 }
 
-/** A name alone is looked for on the node and below it. */
-function findBelow(exported: BlockNode, name: string): DirtyBitmap {
+/**
+ * A name alone is looked for on the node and below it. Where somebody may write to the node that
+ * has it, a read-only export would show something that moves. (Who names another node, whose disk
+ * is not shown, knows what he wants.)
+ */
+function findBelow({ node: exported, writable }: Offer, name: string): DirtyBitmap {
   for (let node: BlockNode | undefined = exported; node !== undefined; node = node.child) {
     // Below a window on a larger disk bitmaps count from another place.
     if (node.size !== exported.size) break;
     const bitmap = node.findBitmap(name);
-    if (bitmap !== undefined) return bitmap;
+    if (bitmap === undefined) continue;
+    if (writable || node.readOnly || !bitmap.enabled) return bitmap;
+    throw new RefusedError(`Enabled bitmap '${name}' incompatible with readonly export`);
   }
   throw new RefusedError(`Bitmap '${name}' is not found`);
 }
@@ -45,17 +51,12 @@ function findOn(graph: BlockGraph, wanted: { node: string; name: string }): Dirt
   return bitmap;
 }
 
-/** A read-only export of a bitmap that still records would show something that moves. */
-function check(bitmap: DirtyBitmap, { writable, node }: Offer): void {
-  const { name } = bitmap;
+function check(bitmap: DirtyBitmap, node: BlockNode): void {
   assertNotBusy(bitmap);
   assertConsistent(bitmap);
-  if (bitmap.size !== node.size) {
-    throw new RefusedError(
-      `Bitmap '${name}' is of a disk of ${bitmap.size} bytes, but '${node.name}' has ${node.size}`,
-    );
-  }
-  if (!writable && !node.readOnly && bitmap.enabled) {
-    throw new RefusedError(`Enabled bitmap '${name}' incompatible with readonly export`);
-  }
+  if (bitmap.size === node.size) return;
+  const { name, size } = bitmap;
+  throw new RefusedError(
+    `Bitmap '${name}' is of a disk of ${size} bytes, but '${node.name}' has ${node.size}`,
+  );
 }

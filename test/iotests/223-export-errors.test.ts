@@ -53,6 +53,25 @@ describePeers('exports of bitmaps as QEMU refuses them', ['qemu-storage-daemon']
       send('nbd-server-add', { device: 'a', bitmap: 'none' }),
       send('nbd-server-add', { device: 'a', bitmap: 'on' }),
       send('nbd-server-add', { device: 'nope' }),
+      // Below a filter that is read-only itself.
+      send('object-add', { 'qom-type': 'throttle-group', id: 'tg' }),
+      send('blockdev-add', {
+        driver: 'throttle',
+        'node-name': 't',
+        'throttle-group': 'tg',
+        file: 'a',
+        'read-only': true,
+      }),
+      add('e0', { 'node-name': 't', bitmaps: ['on'] }),
+      // Who names the node may have it; then it is busy, which is told last.
+      add('e0', { bitmaps: [{ node: 'a', name: 'on' }] }),
+      add('e1', { name: 'two', bitmaps: ['on'] }),
+      add('e1', { name: 'two', writable: true, bitmaps: ['on'] }),
+      {
+        ...send('block-export-del', { id: 'e0' }),
+        until: ['BLOCK_EXPORT_DELETED', { id: 'e0' }],
+      },
+      send('blockdev-del', { 'node-name': 't' }),
       // Nothing of that has left a trace.
       add('e0', { bitmaps: ['off'] }),
       add('e0', { name: 'other' }),

@@ -28,7 +28,8 @@ const ADDING = {
   "Bitmap 'x' is not found": 'neither the node nor one below it has it',
   "Bitmap 'x' is of a disk of 4096 bytes, but 'n' has 8192": 'the bitmap is of another disk',
   "Enabled bitmap 'x' incompatible with readonly export":
-    'a bitmap of a writable node that records would change under a read-only export',
+    'a bitmap that records, named alone, of a node that can be written to: it would change under ' +
+    'a read-only export',
   "Bitmap 'x' is currently in use by another operation and cannot be used":
     'a job or another export uses it',
 } as const;
