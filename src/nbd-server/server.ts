@@ -93,9 +93,9 @@ export class NbdServer {
     return [...this.#clients];
   }
 
-  /** Throws `RefusedError` when clients know another export by this name. */
+  /** Throws `RefusedError` when new clients would get another export by this name. */
   assertNameFree(name: string): void {
-    if (this.exports().some((one) => one.name === name)) {
+    if (this.exports().some((one) => one.name === name && !one.shuttingDown)) {
       throw new RefusedError(`NBD server already has export named '${name}'`);
     }
   }

@@ -24,7 +24,7 @@ const ADDING = {
   'NBD server not running': 'nobody has started it',
   "export name 'x' too long": 'it has more than 4096 bytes',
   'export name contains NUL': 'the protocol has no such names, nor descriptions',
-  "NBD server already has export named 'x'": 'the name is taken',
+  "NBD server already has export named 'x'": 'another export has the name, and clients may have it',
   "Bitmap 'x' is not found": 'neither the node nor one below it has it',
   "Bitmap 'x' is of a disk of 4096 bytes, but 'n' has 8192": 'the bitmap is of another disk',
   "Enabled bitmap 'x' incompatible with readonly export":

@@ -71,6 +71,11 @@ describe('removing an export', () => {
     expect((await client.untilEnd()).length).toBe(0);
     expect(closed).toEqual([]);
     expect(() => rig.server.removeExport('exp0', 'hard')).toThrow('already shutting down');
+    // Nobody gets it by its name any more, so another may have that.
+    const use = rig.graph.use(node, { kind: 'export', name: 'next' }, { writable: false });
+    rig.server.addExport({ id: 'next', name: '', writable: false, use });
+    const replies = await (await rig.connect()).go();
+    expect(replies.at(-1)!.type).toBe(wire.NBD_REP_ACK);
     waiting[0]!();
     await until(() => closed.length === 1);
     expect(rig.server.findExport('exp0')).toBeUndefined();
