@@ -79,8 +79,15 @@ function run(
       const node = graph.find(nodeName);
       const bitmap = node?.findBitmap(name);
       const enabled = bitmap?.enabled;
+      const saved = bitmap?.snapshot();
       bitmaps[action.type](action.data);
-      return { undo: () => node!.setRecording(bitmap!, enabled!) };
+      return {
+        undo: () => {
+          node!.setRecording(bitmap!, enabled!);
+          // One that records is marked with what has arrived of WRITEs that are not answered.
+          bitmap!.restore(saved!);
+        },
+      };
     }
     case 'block-dirty-bitmap-clear':
     case 'block-dirty-bitmap-merge': {

@@ -55,6 +55,20 @@ describe('transaction', () => {
     expect(a.isDirty(524288)).toBe(true);
   });
 
+  it('leaves nothing of a WRITE on its way in a bitmap that it had enabled', async () => {
+    const disk = rig.storage.graph.find('disk')!;
+    const received = { writtenBytes: 4096, takenBytes: 0, unwritten: Buffer.alloc(0) };
+    Object.assign(disk, { doReceive: () => received });
+    await rig.dispatcher.call('block-dirty-bitmap-disable', data('a'));
+    const write = { hasEnded: false };
+    disk.receive(524288, 8192, { head: Buffer.alloc(0), socket: -1, write });
+    const enable: Action = { type: 'block-dirty-bitmap-enable', data: data('a') };
+    await expect(run(enable, abort)).rejects.toThrow('aborted');
+    expect([bitmap('a')!.enabled, bitmap('a')!.count]).toEqual([false, 65536]);
+    await run(enable);
+    expect(bitmap('a')!.isDirty(524288)).toBe(true);
+  });
+
   // As recorded from qemu-storage-daemon 10.0.2.
   it.each<[string, Action, string]>([
     [
