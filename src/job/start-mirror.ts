@@ -34,6 +34,8 @@ export interface MirrorOptions {
   /** Name of the node whose place the target takes at the end: the source, or nothing else. */
   replaces?: string | undefined;
   sync: SyncMode | 'incremental' | 'bitmap';
+  /** `top` is `full`, but for a bitmap, which goes with what is called `full` alone. */
+  topIsAll?: boolean | undefined;
   /** Name of the caller's working bitmap on the source. */
   bitmap?: string | undefined;
   copyMode?: CopyMode | undefined;
@@ -73,7 +75,7 @@ export function startMirror(
   const callersBitmap = checkBitmap(options);
   checkReplaces(graph, options);
   const bufSize = options.bufSize ?? 0;
-  const { sync } = options;
+  const sync = options.sync === 'top' && options.topIsAll ? 'full' : options.sync;
   if (sync === 'incremental' || sync === 'bitmap') {
     throw new RefusedError(`Sync mode '${sync}' not supported`);
   }

@@ -109,6 +109,16 @@ describePeers('drive-mirror to qemu-nbd', ['qemu-nbd'], () => {
     expect((await readFile(file)).equals(await contents(rig.source))).toBe(true);
   });
 
+  it('takes a bitmap with all of the disk alone, by whatever name', async () => {
+    const { uri } = await startQemuNbd({ file: await newFile() });
+    const rig = await makeRig();
+    await rig.addBitmap('b', 1);
+    await expect(drive(rig, uri, { sync: 'top', bitmap: 'b' })).rejects.toThrow(
+      "Sync mode 'top' not supported with bitmap.",
+    );
+    expect(await jobsNodes(rig)).toEqual([]);
+  });
+
   it('leaves the node to the clients that were moved to it', async () => {
     const file = await newFile();
     const { uri } = await startQemuNbd({ file });

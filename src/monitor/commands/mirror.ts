@@ -42,7 +42,7 @@ export function mirrorCommands(
           source,
           target,
           // Nothing here has a backing file: its top is all of it, and holes are zeroes to send.
-          sync: given.sync === 'top' ? 'full' : given.sync,
+          topIsAll: true,
           unmap: given.unmap,
         });
         const letGo = () => nodes.letGo(target);
