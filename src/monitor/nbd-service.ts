@@ -86,10 +86,14 @@ export class NbdService {
     return [...this.#held.values()].reverse();
   }
 
+  /** There is one server, or none; what is wrong with another is not looked at. */
+  assertNotRunning(): void {
+    if (this.#server === undefined && !this.#starting) return;
+    throw new RefusedError('NBD server already running');
+  }
+
   async start(options: ServerOptions): Promise<void> {
-    if (this.#server !== undefined || this.#starting) {
-      throw new RefusedError('NBD server already running');
-    }
+    this.assertNotRunning();
     const { handshakeSecondsMax, connectionsMax } = options;
     this.#starting = true;
     try {
@@ -137,13 +141,13 @@ export class NbdService {
     if (this.#held.has(id)) throw new RefusedError(`Block export id '${id}' is already in use`);
   }
 
-  /** What is wrong is told in QEMU's order: node, server, name, description, bitmaps. */
+  /**
+   * A node that cannot be written to is not to be `writable`. What is wrong is told in QEMU's
+   * order: id, server, name, description, bitmaps.
+   */
   addExport(options: NewExport): void {
     const { id, name, description, node, writable, writethrough, allocationDepth } = options;
     this.assertFree(id);
-    if (writable && node.readOnly) {
-      throw new RefusedError('Cannot export read-only node as writable');
-    }
     this.#graph.assertNotBlocked(node, { writable });
     if (writable) this.#graph.assertSeen(node);
     const server = this.#runningServer();

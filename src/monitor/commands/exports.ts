@@ -70,6 +70,7 @@ async function startNbdServer(
   nbd: NbdService,
   given: Arguments<'nbd-server-start'>,
 ): Promise<void> {
+  nbd.assertNotRunning();
   if (given['tls-creds'] !== undefined) {
     throw new RefusedError(`No TLS credentials with id '${given['tls-creds']}'`);
   }
@@ -97,13 +98,17 @@ function addExport(
   if (node === undefined) {
     throw new RefusedError(`Cannot find device='' nor node-name='${nodeName}'`);
   }
+  const { writable = false } = given;
+  if (writable && node.readOnly) {
+    throw new RefusedError('Cannot export read-only node as writable');
+  }
   checkIothread(objects, given);
   nbd.addExport({
     id,
     name: given.name ?? nodeName,
     description,
     node,
-    writable: given.writable ?? false,
+    writable,
     writethrough: given.writethrough ?? false,
     allocationDepth: given['allocation-depth'] ?? false,
     bitmaps: given.bitmaps ?? [],
