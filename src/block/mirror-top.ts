@@ -1,7 +1,6 @@
 import type { DirtyMap } from '../bitmap/dirty-map.ts';
 import { Unflushed } from '../bitmap/unflushed.ts';
 import { type Arrived, type Received, touchedBytes } from '../util/arrived.ts';
-import { assert } from '../util/assert.ts';
 import { ByteBudget } from '../util/byte-budget.ts';
 import { asBlockError, BlockError } from '../util/errors.ts';
 import type { FileBytes } from '../util/file-bytes.ts';
@@ -10,7 +9,9 @@ import { keepsData, watch } from '../util/pending.ts';
 import { ActiveWrite, type ActiveWriteOwner, isRefusal, type Side } from './active-write.ts';
 import { copyRange, SourceUnread } from './copy-range.ts';
 import { FilterNode } from './filter-node.ts';
+import { Gate } from './gate.ts';
 import type { NodeUse } from './graph.ts';
+import type { MirrorListener } from './mirror-listener.ts';
 import {
   type BlockNode,
   type Completion,
@@ -37,23 +38,6 @@ import { wholeUnits } from './whole-units.ts';
  * back meanwhile go on there.
  */
 export type CopyMode = 'background' | 'write-blocking';
-
-/** The job behind the filter. */
-export interface MirrorListener {
-  /** A client write has left something to copy. */
-  onMarked(): void;
-  /** A synchronous write of so many bytes to the target begins. */
-  onActiveBegin(bytes: number): void;
-  /**
-   * A synchronous write has let go of its range; `copiedBytes` of its `bytes` are on the target.
-   */
-  onActiveEnd(bytes: number, copiedBytes: number): void;
-  /**
-   * A synchronous request to the target has failed; its range is marked by now. Comes while a
-   * request is begun, or a reply is read: nobody may end a connection here.
-   */
-  onActiveError(error: BlockError): void;
-}
 
 export class MirrorTop extends FilterNode {
   readonly driver = 'mirror_top';
@@ -85,8 +69,7 @@ export class MirrorTop extends FilterNode {
   #activeWrites = 0;
   #idleWaiters: (() => void)[] = [];
   readonly #targetFlush: TargetFlush;
-  #gate: Promise<void> | undefined;
-  #openGate: (() => void) | undefined;
+  readonly #gate = new Gate();
   #successor: BlockNode | undefined;
   #cancelled = false;
 
@@ -134,17 +117,22 @@ export class MirrorTop extends FilterNode {
 
   /** Holds new client writes back and waits for those that are on their way. */
   async drain(): Promise<void> {
-    assert(this.#gate === undefined, 'one drain at a time');
-    this.#gate = new Promise((resolve) => {
-      this.#openGate = resolve;
-    });
+    this.#gate.close();
     await this.idle();
   }
 
   undrain(): void {
-    this.#openGate?.();
-    this.#gate = undefined;
-    this.#openGate = undefined;
+    this.#gate.open();
+  }
+
+  /** What holds client writes back. */
+  get #held(): Promise<void> | undefined {
+    return this.#gate.closed;
+  }
+
+  override turnAway(reason: BlockError): void {
+    this.#gate.turnAway(reason);
+    super.turnAway(reason);
   }
 
   /** What has not gone to the target yet stays away from it, but for flushes: it may hang. */
@@ -179,9 +167,8 @@ export class MirrorTop extends FilterNode {
   }
 
   protected doWrite(offset: number, data: Buffer, flags: number): Completion {
-    if (this.#gate !== undefined) {
-      return this.#gate.then(() => this.doWrite(offset, data, flags));
-    }
+    const held = this.#held;
+    if (held !== undefined) return held.then(() => this.doWrite(offset, data, flags));
     if (this.#successor !== undefined) return this.#successor.write(offset, data, flags);
     const range = { offset, length: data.length };
     const write: Side = (node, part) => {
@@ -198,7 +185,7 @@ export class MirrorTop extends FilterNode {
     length: number,
     arrived: Arrived,
   ): Received | undefined {
-    if (this.#gate !== undefined || this.copiesSynchronously) return undefined;
+    if (this.#held !== undefined || this.copiesSynchronously) return undefined;
     if (this.#successor !== undefined) return this.#successor.receive(offset, length, arrived);
     const received = this.#source.node.receive(offset, length, arrived);
     const bytes = received === undefined ? 0 : touchedBytes(received);
@@ -207,9 +194,8 @@ export class MirrorTop extends FilterNode {
   }
 
   protected doWriteZeroes(offset: number, length: number, flags: number): Completion {
-    if (this.#gate !== undefined) {
-      return this.#gate.then(() => this.doWriteZeroes(offset, length, flags));
-    }
+    const held = this.#held;
+    if (held !== undefined) return held.then(() => this.doWriteZeroes(offset, length, flags));
     if (this.#successor !== undefined) return this.#successor.writeZeroes(offset, length, flags);
     const range = { offset, length };
     const zeroWith =
@@ -226,9 +212,8 @@ export class MirrorTop extends FilterNode {
   }
 
   protected doDiscard(offset: number, length: number, flags: number): Completion {
-    if (this.#gate !== undefined) {
-      return this.#gate.then(() => this.doDiscard(offset, length, flags));
-    }
+    const held = this.#held;
+    if (held !== undefined) return held.then(() => this.doDiscard(offset, length, flags));
     if (this.#successor !== undefined) return this.#successor.discard(offset, length, flags);
     const range = { offset, length };
     const discard: Side = (node) => node.discard(offset, length, flags);

@@ -210,6 +210,14 @@ export abstract class BlockNode {
     this.child?.hurry();
   }
 
+  /**
+   * Writes that have not begun, and that the end of a mirror holds back, fail: whoever asked for
+   * them goes. All of them do: nobody else may write here.
+   */
+  turnAway(reason: BlockError): void {
+    this.child?.turnAway(reason);
+  }
+
   /** Requests that wait for a peer fail soon instead of waiting on (before a forced cancel). */
   cancelInFlight(): void {}
 

@@ -1,4 +1,5 @@
-import type { CopyMode, MirrorListener } from '../block/mirror-top.ts';
+import type { MirrorListener } from '../block/mirror-listener.ts';
+import type { CopyMode } from '../block/mirror-top.ts';
 import type { BlockNode, DiskRange } from '../block/node.ts';
 import { assert } from '../util/assert.ts';
 import { BlockError, RefusedError } from '../util/errors.ts';

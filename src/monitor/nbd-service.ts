@@ -3,11 +3,12 @@ import type { BlockGraph } from '../block/graph.ts';
 import type { BlockNode } from '../block/node.ts';
 import type { NbdExport } from '../nbd-server/export.ts';
 import { NbdServer } from '../nbd-server/server.ts';
+import { SHUTTING_DOWN } from '../nbd-server/validate.ts';
 import type { SocketAddress } from '../net/address.ts';
 import type { OnUnixSocket } from '../net/descriptor.ts';
 import type { HotSockets } from '../net/hot-sockets.ts';
 import type { Clock } from '../util/clock.ts';
-import { RefusedError } from '../util/errors.ts';
+import { BlockError, RefusedError } from '../util/errors.ts';
 import { isWellFormedId } from '../util/identifier.ts';
 import { NBD_STRING_BYTES_MAX } from '../util/limits.ts';
 import type { Log } from '../util/log.ts';
@@ -118,19 +119,31 @@ export class NbdService {
     }
   }
 
-  /** Resolves when clients and exports are gone. */
+  /**
+   * Resolves when clients and exports are gone. Writes that the end of a mirror holds back are
+   * refused: it may be who waits for this reply that is to go on with the mirror.
+   */
   async stop(): Promise<void> {
     const server = this.#runningServer();
+    const stopped = this.#stop(server);
+    const reason = new BlockError(SHUTTING_DOWN.code, SHUTTING_DOWN.reason);
+    // Where there are no writers of ours, a job may be the one that waits.
+    for (const { writable, node } of server.exports()) if (writable) node.turnAway(reason);
+    await stopped;
+  }
+
+  #stop(server: NbdServer): Promise<void> {
     this.#server = undefined;
     const stopped = server.stop();
     this.#stopped = Promise.all([this.#stopped, stopped]).then(() => {});
-    await stopped;
+    return stopped;
   }
 
   /** The end: a server that is being started does not come. Resolves as `stop`. */
   async close(): Promise<void> {
     this.#isClosing = true;
-    if (this.#server !== undefined) await this.stop();
+    // Nobody holds anything back any more when jobs have been cancelled.
+    if (this.#server !== undefined) await this.#stop(this.#server);
     // Commands that stop one may have been overtaken by the end.
     await this.#stopped;
   }

@@ -27,7 +27,7 @@ import { describeBlocks, type SelectedContext } from './meta-context.ts';
 import type { Output } from './output.ts';
 import type { Replies } from './replies.ts';
 import { SparseRead } from './sparse-read.ts';
-import type { Refusal } from './validate.ts';
+import { type Refusal, SHUTTING_DOWN } from './validate.ts';
 
 /** READs up to this size are read into the gathered replies, longer ones into a buffer each. */
 const GATHERED_READ_BYTES_MAX = 32 * KiB;
@@ -56,6 +56,8 @@ export class Requests {
   inFlight = 0;
   /** Payload bytes of the reads and writes in flight. */
   inFlightBytes = 0;
+  /** The server is going down: nothing is begun any more that may have to wait. */
+  stopping = false;
   readonly #export: NbdExport;
   readonly #contexts: readonly SelectedContext[];
   readonly #output: Output;
@@ -93,6 +95,11 @@ export class Requests {
    * when `onEnded` is called, which is in every case before the answer.
    */
   write(request: RequestHeader, data: Buffer, onEnded?: () => void): boolean {
+    if (this.stopping) {
+      onEnded?.();
+      this.refuse(request, SHUTTING_DOWN);
+      return false;
+    }
     const { node, counters, writeFlags } = this.#export;
     counters.writes++;
     counters.writtenBytes += request.length;

@@ -30,7 +30,7 @@ import { Output } from './output.ts';
 import type { PayloadBudget, PayloadShare } from './payload-budget.ts';
 import { Replies } from './replies.ts';
 import { payloadBytes, Requests } from './requests.ts';
-import { type Refusal, refusalOf, type Terms } from './validate.ts';
+import { type Refusal, refusalOf, SHUTTING_DOWN, type Terms } from './validate.ts';
 
 /**
  * The transmission phase of one client: bytes in, requests out, no promise in between.
@@ -105,8 +105,6 @@ export class Transmission implements ByteSink {
   #startedThisTurn = 0;
   #turn: Timer | undefined;
   #flushing: Timer | undefined;
-  /** New requests are refused: the server is going down. */
-  #stopping = false;
   /** No more requests come: the client has said so, or has ended its side. */
   #inputEnded = false;
   #finished = false;
@@ -191,7 +189,7 @@ export class Transmission implements ByteSink {
 
   /** Refuses what comes from now on and finishes when what is in flight has been answered. */
   stop(): void {
-    this.#stopping = true;
+    this.#requests.stopping = true;
     this.#inputEnded = true;
     this.#finishIfDone();
   }
@@ -342,7 +340,7 @@ export class Transmission implements ByteSink {
     if (type === NBD_CMD_READ || type === NBD_CMD_WRITE) {
       this.#requestsAreLong = length >= DIRECT_WRITE_BYTES_MIN;
     }
-    const refusal = this.#stopping ? SHUTTING_DOWN : refusalOf(request, this.#terms);
+    const refusal = this.#requests.stopping ? SHUTTING_DOWN : refusalOf(request, this.#terms);
     if (type !== NBD_CMD_WRITE) {
       if (refusal === undefined) this.#requests.start(request);
       else this.#requests.refuse(request, refusal);
@@ -485,7 +483,8 @@ export class Transmission implements ByteSink {
   #finishIfDone(): void {
     if (!this.#inputEnded || this.#finished || this.#requests.inFlight > 0) return;
     // Who takes no answers is not waited for when the server goes down.
-    const isStuck = this.#stopping && this.#output.unsentBytes >= CLIENT_UNSENT_BYTES_MAX;
+    const { stopping } = this.#requests;
+    const isStuck = stopping && this.#output.unsentBytes >= CLIENT_UNSENT_BYTES_MAX;
     if (this.#isWaiting() && !isStuck) return;
     this.#output.flush();
     // Else he has the time that he needs, also when he has said goodbye.
@@ -496,4 +495,3 @@ export class Transmission implements ByteSink {
 }
 
 const NOTHING = Buffer.alloc(0);
-const SHUTTING_DOWN: Refusal = { code: 'ESHUTDOWN', reason: 'the server is shutting down' };

@@ -35,6 +35,8 @@ export interface Refusal {
   readonly reason: string;
 }
 
+export const SHUTTING_DOWN: Refusal = { code: 'ESHUTDOWN', reason: 'the server is shutting down' };
+
 interface Rule {
   readonly flags: number;
   readonly writes: boolean;

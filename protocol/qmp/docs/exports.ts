@@ -64,7 +64,8 @@ export const EXPORT_DOCS = {
     'nbd-server-stop': {
       about:
         'Listens no more, answers what clients have asked, and closes their connections and all ' +
-        'exports.',
+        'exports. Writes that wait for the end of a mirror are refused (ESHUTDOWN): that end may ' +
+        'wait for `job-finalize` from who waits for this reply.',
       errors: { 'NBD server not running': 'nobody has started it' },
     },
     'nbd-server-add': {
@@ -101,7 +102,8 @@ export const EXPORT_DOCS = {
     'block-export-del': {
       about:
         'Takes an export away. The reply may come before it is gone; BLOCK_EXPORT_DELETED says ' +
-        'when it is.',
+        'when it is: behind the last request of its clients, those that a `pending` job holds ' +
+        'back included.',
       members: { id: 'Id of the export.', mode: MODE },
       errors: REMOVING,
     },

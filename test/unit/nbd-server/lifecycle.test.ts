@@ -155,6 +155,24 @@ describe('stopping', () => {
     expect(existsSync(rig.socket)).toBe(false);
   });
 
+  it('begins no WRITE whose payload comes too late', async () => {
+    const { node, waiting } = gatedDisk();
+    const rig = await startNbdRig({ node });
+    const client = await rig.connect();
+    await client.go();
+    client.request({ type: READ, length: 4, cookieLow: 1 });
+    client.request({ type: WRITE, length: 4, cookieLow: 2 }, 'ha');
+    await until(() => waiting.length === 1);
+    const stopped = rig.server.stop();
+    client.send('lf');
+    expect(await client.reply()).toMatchObject({ cookie: 2, error: wire.NBD_ESHUTDOWN });
+    waiting[0]!();
+    expect(await client.reply(4)).toMatchObject({ cookie: 1, error: 0 });
+    client.close();
+    await stopped;
+    expect(node.log).toEqual(['read 0+4']);
+  });
+
   it('tells a client that haggles', async () => {
     const rig = await startNbdRig();
     const client = await rig.connect();
