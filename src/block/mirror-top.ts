@@ -125,9 +125,10 @@ export class MirrorTop extends FilterNode {
     this.#gate.open();
   }
 
-  /** What holds client writes back. */
+  /** What holds client writes back: the end of this mirror, or of one below; they begin here. */
   get #held(): Promise<void> | undefined {
-    return this.#gate.closed;
+    const { child } = this;
+    return this.#gate.closed ?? (child instanceof MirrorTop ? child.#held : undefined);
   }
 
   override turnAway(reason: BlockError): void {
@@ -135,9 +136,13 @@ export class MirrorTop extends FilterNode {
     super.turnAway(reason);
   }
 
-  /** What has not gone to the target yet stays away from it, but for flushes: it may hang. */
+  /**
+   * What has not gone to the target yet stays away from it, but for flushes: it may hang, or wait
+   * itself for the end of a mirror, whose source it is.
+   */
   cancel(): void {
     this.#cancelled = true;
+    this.#target.node.turnAway(new BlockError('ECANCELED', 'The mirror was cancelled'));
   }
 
   /** The mirror is over and its clients are not on the target: they wait for no flush of it. */
