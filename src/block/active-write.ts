@@ -1,11 +1,29 @@
 import { BlockError } from '../util/errors.ts';
 import type { Generation } from '../util/in-flight.ts';
 import { Pending, type Watcher } from '../util/pending.ts';
-import type { BlockNode, Completion, DiskRange } from './node.ts';
+import {
+  type BlockNode,
+  type Completion,
+  type DiskRange,
+  WRITE_FUA,
+  ZERO_NO_FALLBACK,
+} from './node.ts';
 import type { RangeHold } from './range-lock.ts';
 
 /** One side of a write-like request: what to do on a node, for the range or a part of it. */
 export type Side = (node: BlockNode, range: DiskRange) => Completion;
+
+export function writeOf(offset: number, data: Buffer, flags: number): Side {
+  return (node, part) => {
+    const from = part.offset - offset;
+    const isAll = part.length === data.length;
+    return node.write(part.offset, isAll ? data : data.subarray(from, from + part.length), flags);
+  };
+}
+
+export function zeroesOf(flags: number): Side {
+  return (node, { offset, length }) => node.writeZeroes(offset, length, flags);
+}
 
 /** A client's request that goes to both sides of a mirror. */
 export interface ActiveRequest {
@@ -18,11 +36,9 @@ export interface ActiveRequest {
   readonly onTarget: Side | undefined;
   /** `onTarget` begins when the source is done, and not together with it. */
   readonly targetFollows: boolean;
-  /**
-   * The source may say that it cannot do it fast, and do nothing. Not with FUA: there it may be a
-   * flush that says no, behind what has been done.
-   */
+  /** The source may say no and do nothing. */
   readonly mayRefuse: boolean;
+  /** Of what goes to the target. */
   readonly flags: number;
 }
 
@@ -83,6 +99,14 @@ export class ActiveWrite extends Pending implements Watcher {
     if (this.sourceFailure === undefined) this.succeed();
     else this.fail(this.sourceFailure);
   }
+}
+
+/**
+ * Whether the source may say that it cannot do it fast, and do nothing. Not with FUA: there it may
+ * be a flush that says no, behind what has been done.
+ */
+export function mayRefuse(flags: number): boolean {
+  return (flags & ZERO_NO_FALLBACK) !== 0 && (flags & WRITE_FUA) === 0;
 }
 
 /** Of who may refuse: nothing has been changed. */

@@ -6,7 +6,15 @@ import { asBlockError, BlockError } from '../util/errors.ts';
 import type { FileBytes } from '../util/file-bytes.ts';
 import { UNIT_BUFFERS_BYTES_MAX } from '../util/limits.ts';
 import { keepsData, watch } from '../util/pending.ts';
-import { ActiveWrite, type ActiveWriteOwner, isRefusal, type Side } from './active-write.ts';
+import {
+  ActiveWrite,
+  type ActiveWriteOwner,
+  isRefusal,
+  mayRefuse,
+  type Side,
+  writeOf,
+  zeroesOf,
+} from './active-write.ts';
 import { copyRange, SourceUnread } from './copy-range.ts';
 import { FilterNode } from './filter-node.ts';
 import { Gate } from './gate.ts';
@@ -49,6 +57,8 @@ export class MirrorTop extends FilterNode {
   readonly unflushed: Unflushed;
   /** Client writes go to the target as well, before they are answered. */
   copiesSynchronously = false;
+  /** So do their flushes, and FUA: what they are promised holds there, too. */
+  flushesTarget = false;
   /** Clients are about to move to the target: who comes below would see no more writes. */
   isLeaving = false;
   /** What the target reads as it has: it has not failed to flush. */
@@ -163,6 +173,7 @@ export class MirrorTop extends FilterNode {
   retire(successor: BlockNode): void {
     this.#successor = successor;
     this.copiesSynchronously = false;
+    this.flushesTarget = false;
   }
 
   async close(): Promise<void> {}
@@ -176,13 +187,11 @@ export class MirrorTop extends FilterNode {
     if (held !== undefined) return held.then(() => this.doWrite(offset, data, flags));
     if (this.#successor !== undefined) return this.#successor.write(offset, data, flags);
     const range = { offset, length: data.length };
-    const write: Side = (node, part) => {
-      const from = part.offset - offset;
-      const isAll = part.length === data.length;
-      return node.write(part.offset, isAll ? data : data.subarray(from, from + part.length), flags);
-    };
+    const write = writeOf(offset, data, flags);
     if (!this.copiesSynchronously) return this.#pass(range, write);
-    return this.#onBoth(range, write, write, flags);
+    const targetFlags = this.#flagsForTarget(flags);
+    const onTarget = targetFlags === flags ? write : writeOf(offset, data, targetFlags);
+    return this.#onBoth(range, write, onTarget, flags);
   }
 
   protected override doReceive(
@@ -203,17 +212,9 @@ export class MirrorTop extends FilterNode {
     if (held !== undefined) return held.then(() => this.doWriteZeroes(offset, length, flags));
     if (this.#successor !== undefined) return this.#successor.writeZeroes(offset, length, flags);
     const range = { offset, length };
-    const zeroWith =
-      (how: number): Side =>
-      (node, part) =>
-        node.writeZeroes(part.offset, part.length, how);
-    const zero = zeroWith(flags);
-    const isFast = (flags & ZERO_NO_FALLBACK) !== 0;
-    if (!this.copiesSynchronously)
-      return this.#pass(range, zero, isFast && (flags & WRITE_FUA) === 0);
-    // "Fast or not at all" is a question to the source: the target follows what it has done.
-    const targetFlags = flags & ~ZERO_NO_FALLBACK & this.#targetFlags;
-    return this.#onBoth(range, zero, zeroWith(targetFlags), targetFlags, isFast);
+    const zero = zeroesOf(flags);
+    if (!this.copiesSynchronously) return this.#pass(range, zero, mayRefuse(flags));
+    return this.#onBoth(range, zero, zeroesOf(this.#flagsForTarget(flags)), flags);
   }
 
   protected doDiscard(offset: number, length: number, flags: number): Completion {
@@ -225,12 +226,18 @@ export class MirrorTop extends FilterNode {
     if (!this.copiesSynchronously) return this.#pass(range, discard);
     // What a discarded range reads as is the source's choice: the target gets what the source
     // has made of it, so it must wait for the source.
-    return this.#onBoth(range, discard, undefined, flags | this.zeroFlags);
+    return this.#onBoth(range, discard, undefined, flags | ZERO_MAY_UNMAP);
+  }
+
+  /** "Fast or not at all" is a question to the source: the target follows what it has done. */
+  #flagsForTarget(flags: number): number {
+    const asked = flags & ~ZERO_NO_FALLBACK & this.#targetFlags;
+    return this.flushesTarget ? asked : asked & ~WRITE_FUA;
   }
 
   protected override doFlush(): Completion {
     const source = this.child.flush();
-    if (!this.copiesSynchronously) return source;
+    if (!this.flushesTarget) return source;
     const target = this.flushTarget().catch((error: unknown) => {
       // Of a mirror that is over nobody is told.
       if (this.#successor !== undefined) return;
@@ -260,13 +267,13 @@ export class MirrorTop extends FilterNode {
   }
 
   /** The source alone; the range is dirty before the client hears of it. */
-  #pass(range: DiskRange, side: Side, mayRefuse = false): Completion {
+  #pass(range: DiskRange, side: Side, isRefusable = false): Completion {
     if (range.length === 0) return;
     this.#passiveWrites++;
     const end = (failure?: unknown) => {
       this.#passiveWrites--;
       // Of what was refused nothing is to be copied, but the job may have waited for its end.
-      if (mayRefuse && isRefusal(failure)) this.#listener.onMarked();
+      if (isRefusable && isRefusal(failure)) this.#listener.onMarked();
       else this.#mark(range);
       this.#tellIdle();
     };
@@ -284,13 +291,7 @@ export class MirrorTop extends FilterNode {
     end();
   }
 
-  #onBoth(
-    range: DiskRange,
-    onSource: Side,
-    onTarget: Side | undefined,
-    flags: number,
-    isFast = false,
-  ): Completion {
+  #onBoth(range: DiskRange, onSource: Side, onTarget: Side | undefined, flags: number): Completion {
     if (range.length === 0) return;
     this.#activeWrites++;
     const unitBytes = this.writeUnitBytes;
@@ -303,9 +304,9 @@ export class MirrorTop extends FilterNode {
       unitBytes,
       onSource,
       onTarget: isWhole ? onTarget : undefined,
-      targetFollows: isFast || onTarget === undefined || !isWhole,
-      mayRefuse: isFast && (flags & WRITE_FUA) === 0,
-      flags,
+      targetFollows: (flags & ZERO_NO_FALLBACK) !== 0 || onTarget === undefined || !isWhole,
+      mayRefuse: mayRefuse(flags),
+      flags: this.#flagsForTarget(flags),
     };
     const write = new ActiveWrite(request, this.#activeWriteOwner);
     const hold = this.lock.lock(whole.offset, whole.length);

@@ -3,7 +3,8 @@ import type { CopyMode } from '../block/mirror-top.ts';
 import type { BlockNode, DiskRange } from '../block/node.ts';
 import { assert } from '../util/assert.ts';
 import { BlockError, RefusedError } from '../util/errors.ts';
-import { GiB, TARGET_CLUSTER_BYTES_MAX } from '../util/limits.ts';
+import { TARGET_CLUSTER_BYTES_MAX } from '../util/limits.ts';
+import { Convergence } from './convergence.ts';
 import { Copier, type CopierListener } from './copier.ts';
 import { actionFor, BackOff, CONSEQUENCE } from './error-policy.ts';
 import { Job, type JobHost, type JobOptions } from './job.ts';
@@ -20,15 +21,7 @@ import { Throughput } from './throughput.ts';
  *     begin   sizes, hand-over of the bitmap, what is dirty at first
  *     loop    copy what is dirty; when nothing is: flush, READY; then wait for writes and verbs
  *     end     hold clients back, copy the last of it, flush; pivot or not; hand the bitmap back
- *
- * In background mode a busy client can dirty as fast as we copy. So that READY is reached and the
- * end always, the last stretch copies client writes synchronously (`converging`): before READY
- * only when about a second is left, at the end always, since somebody has asked for it.
  */
-const CONVERGE_MS = 1000;
-/** The target may be so far behind before copies ask for more of the machine than clients leave. */
-const LAG_BYTES_MAX = GiB;
-
 export class MirrorJob extends Job implements MirrorListener, CopierListener {
   readonly type = 'mirror';
   #parts!: MirrorParts;
@@ -41,7 +34,7 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
   #fatal: BlockError | undefined;
   #pivots = false;
   #shouldEnd = false;
-  #converging = false;
+  readonly #convergence = new Convergence();
   /** The loop sleeps because there is nothing to do: a mark must wake it. */
   #idle = false;
   #activeBytes = 0;
@@ -261,29 +254,32 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
 
   /** One burst of copies, then the wait for whatever allows the next one. */
   async #copySome(): Promise<void> {
-    this.#considerConverging();
+    if (this.#isToConverge()) {
+      if (!this.#convergence.wasFlushed) return this.#flushEarly();
+      this.#setConverging(true);
+    }
     const delayMs = Math.max(
       this.rateLimit.delayMs(),
       this.#backOff.remainingMs(this.clock.now()),
-      this.#converging ? 0 : this.#copier.restMs(),
+      this.#convergence.isOn ? 0 : this.#copier.restMs(),
     );
     if (delayMs > 0) return this.sleep(delayMs);
-    const hasRoom = this.#copier.pump(this.rateLimit.quotaBytes, this.#restsFor());
+    // Nobody waits for copies in the background of what has been READY.
+    const canWait = this.isReady && this.#copyMode === 'background';
+    const restsFor = this.#convergence.restsFor(canWait, this.#parts.bitmap.dirtyBytes);
+    const hasRoom = this.#copier.pump(this.rateLimit.quotaBytes, restsFor);
     // Something is in flight, or held by a client write: its end is a kick.
     await this.sleep(hasRoom ? 0 : undefined);
   }
 
-  /** Nobody waits for copies in the background of what has been READY and is not far behind. */
-  #restsFor() {
-    if (this.#converging) return 'nothing';
-    const canWait = this.isReady && this.#copyMode === 'background';
-    return canWait && this.#parts.bitmap.dirtyBytes <= LAG_BYTES_MAX ? 'everything' : 'bursts';
+  #isToConverge(): boolean {
+    if (this.#convergence.isOn || this.isReady || !this.#copier.firstPassDone) return false;
+    return this.#convergence.isNear(this.#parts.bitmap.count, this.#throughput.bytesPerSecond());
   }
 
-  #considerConverging(): void {
-    if (this.#converging || this.isReady || !this.#copier.firstPassDone) return;
-    const leftMs = (this.#parts.bitmap.count / this.#throughput.bytesPerSecond()) * 1000;
-    if (leftMs <= CONVERGE_MS) this.#setConverging(true);
+  async #flushEarly(): Promise<void> {
+    this.#convergence.wasFlushed = await this.#flushTarget();
+    if (!this.#convergence.wasFlushed) await this.#waitBackOff();
   }
 
   async #tryBecomeReady(): Promise<boolean> {
@@ -311,10 +307,13 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
   /** Holds clients back; true when the target equals the source then, and is flushed. */
   async #tryEnd(): Promise<boolean> {
     const { top, bitmap } = this.#parts;
-    await top.drain();
     const equal = () => bitmap.isClean && this.#copier.isIdle && this.#fatal === undefined;
-    if (!this.forceCancelled && equal() && (await this.#flushTarget()) && equal()) return true;
-    top.undrain();
+    // What may take long comes before: clients are held for a moment.
+    if ((await this.#flushTarget()) && !this.userPaused) {
+      await top.drain();
+      if (!this.forceCancelled && equal() && (await this.#flushTarget()) && equal()) return true;
+      top.undrain();
+    }
     await this.#waitBackOff();
     return this.forceCancelled;
   }
@@ -464,14 +463,14 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
   }
 
   #setConverging(converging: boolean): void {
-    this.#converging = converging;
+    this.#convergence.isOn = converging;
     this.#updateMode();
   }
 
   /** While the target is in trouble client writes do not wait for it: they are marked. */
   #updateMode(): void {
     const { top, bitmap } = this.#parts;
-    const wanted = this.#copyMode === 'write-blocking' || this.#converging;
+    const wanted = this.#copyMode === 'write-blocking' || this.#convergence.isOn;
     // Who has chosen granules and background gets whole granules, also while it converges.
     const wholeGranules = this.#copyMode === 'background' && bitmap.name !== undefined;
     top.writeUnitBytes = Math.max(
@@ -479,6 +478,8 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
       wholeGranules ? Math.min(bitmap.granularity, TARGET_CLUSTER_BYTES_MAX) : 1,
     );
     top.copiesSynchronously = wanted && this.wantsCopies;
+    // In the background a client waits for no flush of the target, also while it converges.
+    top.flushesTarget = this.#copyMode === 'write-blocking' && this.wantsCopies;
   }
 
   /** Dirty, or on its way to the target: its bits are clean from the beginning of the copy on. */
