@@ -146,10 +146,7 @@ export class MirrorTop extends FilterNode {
     super.turnAway(reason);
   }
 
-  /**
-   * What has not gone to the target yet stays away from it, but for flushes: it may hang, or wait
-   * itself for the end of a mirror, whose source it is.
-   */
+  /** What has not reached the target yet stays away, but for flushes: it may hang, or hold back. */
   cancel(): void {
     this.#cancelled = true;
     this.#target.node.turnAway(new BlockError('ECANCELED', 'The mirror was cancelled'));
@@ -239,6 +236,8 @@ export class MirrorTop extends FilterNode {
     const source = this.child.flush();
     if (!this.flushesTarget) return source;
     const target = this.flushTarget().catch((error: unknown) => {
+      // The clients are there by now, and it may be about what they have written since.
+      if (this.#successor === this.#target.node) throw error;
       // Of a mirror that is over nobody is told.
       if (this.#successor !== undefined) return;
       this.#listener.onActiveError(asBlockError(error, "Cannot flush the mirror's target"));

@@ -184,33 +184,43 @@ it('a flush at a target that hangs is no business of a mirror that has ended wel
   expect(rig.story).not.toContain('BLOCK_JOB_ERROR');
 });
 
-it('a flush that was on its way at a pivot is answered when the target has answered', async () => {
-  const rig = new MirrorRig({ size: MiB });
-  // Its filter stays, and comes to sit on what the clients move to.
-  rig.mirror();
-  await rig.ready();
-  const disk = new ShakyNode(new MemoryNode('disk', { size: MiB }));
-  rig.graph.add(disk);
-  const given = { id: 'mirror1', target: disk, filterNodeName: 'other-top' };
-  const job = rig.mirror({ ...given, copyMode: 'write-blocking', autoFinalize: false });
-  await rig.event('BLOCK_JOB_READY', ({ data }) => 'device' in data && data.device === 'mirror1');
-  job.complete();
-  await rig.event('BLOCK_JOB_PENDING');
-  const onDisk = new Waits();
-  disk.meddle = (verb) => (verb === 'flush' ? onDisk.add() : undefined);
-  let flushed = false;
-  const flush = Promise.resolve(rig.client.node.flush()).then(() => {
-    flushed = true;
-  });
-  await settled();
-  job.finalize();
-  await job.ended;
-  await settled();
-  expect([job.error, flushed]).toEqual([undefined, false]);
-  onDisk.end(0);
-  await flush;
-  await rig.jobs.cancelAll();
-});
+it.each(['well', 'badly'])(
+  'a flush that a pivot overtakes ends as the target’s: %s',
+  async (how) => {
+    const rig = new MirrorRig({ size: MiB });
+    // Its filter stays, and comes to sit on what the clients move to.
+    rig.mirror();
+    await rig.ready();
+    const disk = new ShakyNode(new MemoryNode('disk', { size: MiB }));
+    rig.graph.add(disk);
+    const given = { id: 'mirror1', target: disk, filterNodeName: 'other-top' };
+    const job = rig.mirror({ ...given, copyMode: 'write-blocking', autoFinalize: false });
+    await rig.event('BLOCK_JOB_READY', ({ data }) => 'device' in data && data.device === 'mirror1');
+    job.complete();
+    await rig.event('BLOCK_JOB_PENDING');
+    const onDisk = new Waits();
+    disk.meddle = (verb) => (verb === 'flush' ? onDisk.add() : undefined);
+    let flushed = false;
+    const flush = Promise.resolve(rig.client.node.flush()).finally(() => {
+      flushed = true;
+    });
+    await settled();
+    job.finalize();
+    await job.ended;
+    await settled();
+    expect([job.error, flushed]).toEqual([undefined, false]);
+    if (how === 'well') {
+      onDisk.end(0);
+      await flush;
+    } else {
+      // No later flush would tell of it again.
+      onDisk.end(0, lost());
+      await expect(flush).rejects.toThrow('Cannot flush');
+    }
+    expect(rig.story).not.toContain('BLOCK_JOB_ERROR');
+    await rig.jobs.cancelAll();
+  },
+);
 
 it('a flush does not wait for a durable request that has only begun on the source', async () => {
   const { rig, job } = await rigAndBitmap();
