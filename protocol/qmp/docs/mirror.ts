@@ -23,7 +23,8 @@ const MEMBERS = {
     about:
       'Name of the *working bitmap*, on the source node itself: recording, not busy, and ' +
       'only with `sync: full`. Only what is dirty in it is copied at first, and at the ' +
-      'end, well or not, it holds exactly what the target lacks. The job has its ' +
+      'end, well or not, it holds all that the target lacks; when it did not end well, also ' +
+      'what the target had not answered or flushed, and may lack. The job has its ' +
       'granularity. While the job runs it is busy, and `recording` is false.',
     default: 'a private one with everything dirty',
   },
