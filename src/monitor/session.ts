@@ -71,7 +71,8 @@ export interface SessionOptions {
   readonly token?: Token | undefined;
   /**
    * A browser may be at the other end: any page can have it send a request to any port, with a body
-   * that is QMP. No message begins with a capital letter, and every HTTP request does.
+   * that is QMP. No message begins with a capital letter, and every HTTP request does. Nor does one
+   * begin as TLS does, which carries what a server made up, a ticket: that may be QMP as well.
    */
   readonly mayBeBrowser?: boolean;
   readonly clock: Clock;
@@ -159,8 +160,8 @@ export class QmpSession {
   #admit(chunk: Buffer): boolean {
     const begins = !this.#hasSpoken;
     this.#hasSpoken = true;
-    if (begins && this.#options.mayBeBrowser && isCapital(chunk[0]!)) {
-      this.#options.log.warn({ peer: this.#connection.peer }, 'an HTTP request is not QMP: closed');
+    if (begins && this.#options.mayBeBrowser && isBrowsers(chunk[0]!)) {
+      this.#options.log.warn({ peer: this.#connection.peer }, 'HTTP or TLS is not QMP: closed');
       this.#connection.destroy();
       return false;
     }
@@ -278,6 +279,10 @@ export class QmpSession {
   }
 }
 
-function isCapital(byte: number): boolean {
-  return byte >= 0x41 && byte <= 0x5a;
+/** The type of the record that a TLS client begins with. */
+const TLS_HANDSHAKE = 0x16;
+
+/** A capital letter, as in `POST`, or TLS. */
+function isBrowsers(firstByte: number): boolean {
+  return (firstByte >= 0x41 && firstByte <= 0x5a) || firstByte === TLS_HANDSHAKE;
 }

@@ -71,6 +71,18 @@ describe('monitors', () => {
     expect(answer).toHaveLength(2);
   });
 
+  it('on a port do not listen to TLS, in whose ticket there may be QMP', async () => {
+    const tcp = await rig.monitor.listen({ type: 'inet', host: '127.0.0.1', port: 0 });
+    const port = tcp.type === 'inet' ? tcp.port : 0;
+    const ticket = '\x01\n{"execute":"qmp_capabilities"}{"execute":"quit"}\n';
+    const socket = connect({ host: '127.0.0.1', port });
+    const closed = new Promise((resolve) => socket.once('close', resolve));
+    socket.on('error', () => {}).resume();
+    socket.end(`\x16\x03\x01\x02\0${ticket}`);
+    await closed;
+    expect(rig.hasQuit()).toBe(false);
+  });
+
   it('on a Unix socket say what is wrong with anything', async () => {
     const path = join(directory, 'qmp');
     await rig.monitor.listen({ type: 'unix', path });
