@@ -40,6 +40,9 @@ interface ServeOptions extends ListenOptions {
 
 type NodeOptions = Arguments<'blockdev-add'>;
 
+/** The one export. */
+const EXPORT_ID = 'export0';
+
 /** `isGiven`: on the command line, as opposed to by default. */
 export async function serve(
   options: ServeOptions,
@@ -66,7 +69,7 @@ export async function serve(
     await listen(daemon, options);
     if (targets.length > 0) watch = new MirrorWatch(daemon);
     dismissWhatWentWell(daemon, targets);
-    tellNewDisk(daemon, targets);
+    tellNewDisk(daemon);
     for (const index of targets.keys()) await startMirror(daemon, index, options);
     await addExport(daemon, options, 'source', !options.readOnly);
   }).finally(() => watch?.stop());
@@ -238,12 +241,12 @@ function dismissWhatWentWell(daemon: Daemon, targets: readonly string[]): void {
 
 /**
  * An operator hears what the same command line would do the next time, whoever began the mirror
- * that moved the clients: after a failure it is his own.
+ * that moved the clients: after a failure, or where the target was down, it is his own.
  */
-function tellNewDisk(daemon: Daemon, targets: readonly string[]): void {
+function tellNewDisk(daemon: Daemon): void {
   let told: string | undefined;
   const look = async () => {
-    const disk = await targetInUse(daemon, targets);
+    const disk = await otherDisk(daemon);
     if (disk !== undefined && disk !== told) {
       process.stderr.write(
         `nbd-mirror: clients are on ${disk} now: to serve this disk again, give that as --source\n`,
@@ -256,17 +259,19 @@ function tellNewDisk(daemon: Daemon, targets: readonly string[]): void {
   });
 }
 
-/** The file of a target that clients are on, maybe through the filter of another mirror. */
-async function targetInUse(
-  daemon: Daemon,
-  targets: readonly string[],
-): Promise<string | undefined> {
+/**
+ * The file that clients of our export are on when it stands on the source no more, maybe through
+ * the filter of another mirror. What else an operator exports says nothing about them.
+ */
+async function otherDisk(daemon: Daemon): Promise<string | undefined> {
   const exports = await daemon.dispatcher.call('query-block-exports');
   const nodes = await daemon.dispatcher.call('query-named-block-nodes');
-  const fileOf = (name: string) => nodes.find((node) => node['node-name'] === name)?.file;
-  const used = exports.map((item) => fileOf(item['node-name']));
-  const files = [...targets.keys()].map((index) => fileOf(`target${index}`));
-  return files.find((file) => file !== undefined && used.includes(file));
+  const find = (name: string | undefined) => nodes.find((node) => node['node-name'] === name);
+  const top = find(exports.find(({ id }) => id === EXPORT_ID)?.['node-name']);
+  for (let node = top; node !== undefined; node = find(node.children[0]?.['node-name'])) {
+    if (node['node-name'] === 'source') return undefined;
+  }
+  return top?.file;
 }
 
 /** A mirror that begins so is at once as READY as any, whatever its target holds. */
@@ -304,7 +309,7 @@ async function addExport(
   const { bind, exportName, description } = options;
   await daemon.dispatcher.call('block-export-add', {
     type: 'nbd',
-    id: 'export0',
+    id: EXPORT_ID,
     'node-name': node,
     name: exportName,
     writable,

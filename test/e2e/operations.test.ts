@@ -51,6 +51,30 @@ describePeers('an operator', ['nbdkit'], () => {
     await expect.poll(() => server.stderr).toContain(`clients are on ${uri} now: to serve this`);
   });
 
+  it('is told where the disk is when he has mirrored it by hand', async () => {
+    const { socket, uri } = await startNbdkit(['memory', '8M']);
+    const { qmp, is, server } = await rig((path) => ['-s', path('disk.raw')]);
+    const node = `driver=nbd node-name=target0 server.type=unix server.path=${socket}`;
+    expect((await qmp('blockdev-add', ...node.split(' '))).code).toBe(0);
+    const mirror = 'job-id=mirror0 device=source target=target0 sync=full';
+    expect((await qmp('blockdev-mirror', ...mirror.split(' '))).code).toBe(0);
+    await expect.poll(() => is('ready')).toBe(0);
+    expect((await qmp('job-complete', 'id=mirror0')).code).toBe(0);
+    await expect.poll(() => server.stderr).toContain(`clients are on ${uri} now: to serve this`);
+  });
+
+  it('is not told so when he looks at the copy', async () => {
+    const { uri } = await startNbdkit(['memory', '8M']);
+    const { qmp, is, server, status } = await rig((path) => ['-s', path('disk.raw'), '-t', uri]);
+    await expect.poll(() => is('ready')).toBe(0);
+    const look = 'type=nbd id=check node-name=target0 name=check';
+    expect((await qmp('block-export-add', ...look.split(' '))).code).toBe(0);
+    expect((await qmp('block-job-cancel', 'device=mirror0')).code).toBe(0);
+    await expect.poll(status).not.toContain('mirror0');
+    expect(server.stderr).toContain('completed');
+    expect(server.stderr).not.toContain('clients are on');
+  });
+
   it('makes the node of a target anew', async () => {
     const { uri, socket } = await startNbdkit(['memory', '8M']);
     const { qmp, is, status } = await rig((path) => ['-s', path('disk.raw'), '-t', uri]);
