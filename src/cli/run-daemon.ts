@@ -49,8 +49,10 @@ export async function runDaemon(
       const endpoint = await daemon.listenQmp(options.qmp, options.qmpTokenFile);
       process.stdout.write(`QMP on ${formatEndpoint(endpoint)}\n`);
     }
+    // The monitor is there before the rest, and takes `quit`.
+    const told = Promise.race([stopped, daemon.quitting]);
     const ready = setUp(daemon).then(() => 'ready');
-    if ((await Promise.race([stopped.then(() => 'stopped'), ready])) === 'stopped') {
+    if ((await Promise.race([told.then(() => 'told'), ready])) === 'told') {
       // Something that we wait for does not answer; nobody was promised anything yet.
       ready.catch(() => {});
       await daemon.close();
@@ -58,7 +60,7 @@ export async function runDaemon(
       process.exit(0);
     }
     pidFile?.publish();
-    await Promise.race([stopped, daemon.quitting]);
+    await told;
   } finally {
     stay.cancel();
     await daemon.close();

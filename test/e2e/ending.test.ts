@@ -55,20 +55,26 @@ it('quit gives up many of them, without a word', { timeout: 20_000 }, async () =
   expect(daemon.process.stderr).toBe('');
 });
 
-it('SIGTERM ends a serve that has not found its target yet', { timeout: 20_000 }, async () => {
-  const server = await startScriptedServer(mute);
-  const path = async (name: string) => join(await tempDir(), name);
-  const [source, socket] = [await path('disk.raw'), await path('qmp.sock')];
-  await makeImage(source, 1 << 20);
-  const uri = `nbd+unix:///?socket=${server.address.path}`;
-  const args = ['serve', '-s', source, '-t', uri, '-k', await path('nbd.sock')];
-  const process = await startNbdMirror([...args, '--qmp', `unix:${socket}`], {
-    readySocket: socket,
-  });
-  await expect.poll(() => server.connections).toBe(1);
-  process.signal('SIGTERM');
-  expect(await process.exited).toBe(0);
-});
+it.each(['SIGTERM', 'quit'])(
+  '%s ends a serve that has not found its target yet',
+  { timeout: 20_000 },
+  async (how) => {
+    const server = await startScriptedServer(mute);
+    const path = async (name: string) => join(await tempDir(), name);
+    const [source, socket] = [await path('disk.raw'), await path('qmp.sock')];
+    await makeImage(source, 1 << 20);
+    const uri = `nbd+unix:///?socket=${server.address.path}`;
+    const args = ['serve', '-s', source, '-t', uri, '-k', await path('nbd.sock')];
+    const process = await startNbdMirror([...args, '--qmp', `unix:${socket}`], {
+      readySocket: socket,
+    });
+    await expect.poll(() => server.connections).toBe(1);
+    if (how === 'SIGTERM') process.signal(how);
+    else await (await connectQmp(socket)).execute('quit');
+    expect(await process.exited).toBe(0);
+    expect(process.stderr).toBe('');
+  },
+);
 
 it('a daemon that listens nowhere stays until it is told to end', async () => {
   const pidFile = join(await tempDir(), 'pid');
