@@ -15,10 +15,14 @@ export interface MirrorFigures {
   readonly elapsedSeconds: number;
 }
 
+/** Where nothing is all that there is, it may be so because nobody has looked yet. */
+const BEFORE_ALL_IS_KNOWN = new Set(['created', 'running', 'paused', 'aborting', 'failed']);
+
 export function progressText(figures: MirrorFigures): string {
   const { transferredBytes, totalBytes, dirtyBytes, status } = figures;
-  if (totalBytes === 0 && status === 'running') {
+  if (totalBytes === 0 && BEFORE_ALL_IS_KNOWN.has(status)) {
     const seconds = formatSeconds(figures.elapsedSeconds);
+    if (status !== 'running') return `${figures.id}: ${status}, after ${seconds}`;
     return `${figures.id}: looking for what to copy, since ${seconds}`;
   }
   const percent = totalBytes === 0 ? 100 : (100 * transferredBytes) / totalBytes;

@@ -21,6 +21,9 @@ it('is not all of nothing, before it is known what there is', () => {
   const at = { ...figures, elapsedSeconds: 5 };
   expect(progressText({ ...at, status: 'running' })).toBe('m: looking for what to copy, since 5s');
   expect(progressText({ ...at, status: 'ready' })).toMatch(/0 B of 0 B \(100\.00%\) .*, ready$/);
+  // Nor has it become all by then.
+  expect(progressText({ ...at, status: 'failed' })).toBe('m: failed, after 5s');
+  expect(progressText({ ...at, status: 'paused' })).toBe('m: paused, after 5s');
 });
 
 describe('a progress line', () => {
