@@ -1,5 +1,6 @@
 import { createRequire } from 'node:module';
 import { type Log, silentLog } from '../util/log.ts';
+import { sayLine } from './output.ts';
 
 /** The process's log: JSON lines for machines, short lines for people; always to stderr. */
 export interface LogOptions {
@@ -46,7 +47,7 @@ function withPino(options: LogOptions): Log {
   const { pino } = createRequire(import.meta.url)('pino') as typeof import('pino');
   const format = options.logFormat ?? (process.stderr.isTTY ? 'text' : 'json');
   if (format === 'text') {
-    const write = (line: string) => void process.stderr.write(textLine(line));
+    const write = (line: string) => sayLine(textLine(line));
     return pino({ level: options.logLevel, base: null }, { write });
   }
   const lines = pino.destination({ fd: 2, sync: true });
@@ -66,5 +67,5 @@ function textLine(line: string): string {
       ? `${key}=${value}`
       : `${key}=${JSON.stringify(value)}`,
   );
-  return `${[clock, LEVELS[level as number] ?? level, msg, ...rest].join(' ')}\n`;
+  return [clock, LEVELS[level as number] ?? level, msg, ...rest].join(' ');
 }

@@ -22,3 +22,8 @@ export function endWithReader(): void {
     if (error.code === 'EPIPE') process.exit();
   });
 }
+
+/** A line for people. On a terminal it takes the place of a line of progress that stands there. */
+export function sayLine(line: string): void {
+  process.stderr.write(`${process.stderr.isTTY ? '\r\x1b[K' : ''}${line}\n`);
+}

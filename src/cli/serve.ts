@@ -8,6 +8,7 @@ import { UsageError } from '../util/errors.ts';
 import { diskOptions, fileDriver, isSameFile } from './arguments.ts';
 import { tellImage } from './image-format.ts';
 import { MirrorWatch } from './mirror-watch.ts';
+import { sayLine } from './output.ts';
 import { type DaemonOptions, runDaemon } from './run-daemon.ts';
 
 /** `serve` and `receive`: an export, and its mirrors. */
@@ -248,8 +249,8 @@ function tellNewDisk(daemon: Daemon): void {
   const look = async () => {
     const disk = await otherDisk(daemon);
     if (disk !== undefined && disk !== told) {
-      process.stderr.write(
-        `nbd-mirror: clients are on ${disk} now: to serve this disk again, give that as --source\n`,
+      sayLine(
+        `nbd-mirror: clients are on ${disk} now: to serve this disk again, give that as --source`,
       );
     }
     told = disk;
@@ -318,9 +319,8 @@ async function addExport(
   for (const address of daemon.nbdAddresses()) {
     process.stdout.write(`${formatNbdUri({ address, exportName, tls: false })}\n`);
     if (isWide(address)) {
-      process.stderr.write(
-        `nbd-mirror: anyone who reaches ${bind} can ${writable ? 'write' : 'read'} this disk\n`,
-      );
+      const verb = writable ? 'write' : 'read';
+      sayLine(`nbd-mirror: anyone who reaches ${bind} can ${verb} this disk`);
     }
   }
 }

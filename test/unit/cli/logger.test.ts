@@ -43,3 +43,21 @@ describe.each([
     expect(written).toEqual([]);
   });
 });
+
+it('on a terminal takes the place of the line of progress', () => {
+  const { stderr } = process;
+  const before = Object.getOwnPropertyDescriptor(stderr, 'isTTY');
+  const said = vi.spyOn(stderr, 'write').mockReturnValue(true);
+  Object.defineProperty(stderr, 'isTTY', { value: true, configurable: true });
+  try {
+    makeLog({ logLevel: 'warn' }).warn({}, 'warns');
+    const line = String(said.mock.calls[0]?.[0]);
+    const erase = '\r\x1b[K';
+    expect(line.startsWith(erase)).toBe(true);
+    expect(line.slice(erase.length)).toMatch(/^[\dTZ:.-]+ warn warns\n$/);
+  } finally {
+    vi.restoreAllMocks();
+    if (before === undefined) Reflect.deleteProperty(stderr, 'isTTY');
+    else Object.defineProperty(stderr, 'isTTY', before);
+  }
+});
