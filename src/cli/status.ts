@@ -113,14 +113,31 @@ function mirrorLine(job: Job, target: Node | undefined): string {
   ].join(', ');
 }
 
+/** What is wrong with a mirror, what that means for clients, and what to type. */
 function troubles(job: Job, target: Node | undefined): string[] {
+  const { device: id } = job;
   const unreachable = target?.['x-unreachable'];
   return [
     ...(job.error === undefined ? [] : [`failed: ${why(job)}`]),
+    ...(job.status === 'concluded' ? [`it stays until job-dismiss id=${id}`] : []),
+    ...(job.status === 'pending'
+      ? [`client writes wait for job-finalize id=${id}, or job-cancel id=${id}`]
+      : []),
     ...(job['io-status'] === 'ok'
       ? []
-      : [`stopped by an error (${job['io-status']}): job-resume id=${job.device} tries again`]),
+      : [`stopped by an error (${job['io-status']}): job-resume id=${id} tries again`]),
     ...(unreachable === undefined ? [] : [`target out of reach: ${unreachable}`]),
+    ...(unreachable === undefined || !waitsForTarget(job) ? [] : [givesUp(job)]),
     ...job['x-warnings'].map((warning) => `warning: ${warning}`),
   ];
+}
+
+/** One that an error has stopped leaves its target alone. */
+function waitsForTarget({ status, 'io-status': ioStatus }: Job): boolean {
+  return status !== 'concluded' && ioStatus === 'ok';
+}
+
+function givesUp({ device: id, 'x-copy-mode': mode }: Job): string {
+  const who = mode === 'write-blocking' ? 'client writes wait for it' : 'the mirror waits for it';
+  return `${who}: job-cancel id=${id} gives the mirror up`;
 }

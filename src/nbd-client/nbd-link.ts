@@ -57,6 +57,8 @@ type State =
   | { readonly is: 'failed' | 'closed'; readonly reason: Error };
 
 const HURRIED_MS = 1_000;
+const SILENT =
+  'the NBD server has requests and does not answer: they wait until it does, or is given up (yank)';
 
 interface Waiter {
   readonly resolve: (client: NbdClient) => void;
@@ -91,7 +93,7 @@ export class NbdLink {
     const { log, address } = options;
     const onSilence = (isSilent: boolean) => {
       const server = formatAddress(address);
-      if (isSilent) log.warn({ server }, 'the NBD server has requests and does not answer');
+      if (isSilent) log.warn({ server }, SILENT);
       else log.warn({ server }, 'the NBD server answers again');
     };
     const telling = { ...options, onSilence };
@@ -126,12 +128,19 @@ export class NbdLink {
   get unreachable(): string | undefined {
     const { client } = this;
     const state = this.#state;
-    if (client === undefined && state.is !== 'connected') return state.reason.message;
+    if (client === undefined && state.is !== 'connected') return this.#whyNot(state);
     for (const one of [client, ...this.#leaving]) {
       if (one?.silentMs === undefined) continue;
       return `${one.peer} has not answered for ${Math.floor(one.silentMs / 1000)} s`;
     }
     return undefined;
+  }
+
+  /** With how long requests still wait: then they fail, and whoever sent them may give up. */
+  #whyNot(state: Exclude<State, { is: 'connected' }>): string {
+    const restMs = state.is === 'connecting' ? state.waitUntil - this.#clock.now() : 0;
+    const { message } = state.reason;
+    return restMs > 0 ? `${message} (waited for ${Math.ceil(restMs / 1000)} s more)` : message;
   }
 
   /** Whether a request whose connection was lost waits for the next one. */
@@ -205,7 +214,9 @@ export class NbdLink {
       this.#fail(reason);
       return;
     }
-    this.#tell('warn', reason, 'lost the NBD server');
+    const seconds = this.#options.delayMs / 1000;
+    const what = seconds > 0 ? `wait for it for ${seconds} s` : 'fail until it is back';
+    this.#tell('warn', reason, `lost the NBD server: requests ${what}`);
     const waitUntil = now + this.#options.delayMs;
     this.#state = { is: 'connecting', waitUntil, awaited, hurriedUntil: 0, reason };
     this.#pauseMs = RECONNECT_PAUSE_MS_MIN;

@@ -105,6 +105,31 @@ it('says what is wrong', () => {
   ]);
 });
 
+it('says what clients wait for, and what to type', () => {
+  const below = (more: object, nodes: object[] = []) =>
+    text({ jobs: [{ ...job, ...more }], nodes })
+      .split('\n')
+      .slice(1, -1);
+  const lost = [{ ...target, 'x-unreachable': 'h:1 has not answered for 24 s' }];
+  const out = '  target out of reach: h:1 has not answered for 24 s';
+  const giveUp = 'job-cancel id=m0 gives the mirror up';
+  expect(below({})).toEqual([]);
+  expect(below({ status: 'pending' })).toEqual([
+    '  client writes wait for job-finalize id=m0, or job-cancel id=m0',
+  ]);
+  expect(below({ status: 'concluded' })).toEqual(['  it stays until job-dismiss id=m0']);
+  expect(below({ status: 'concluded', error: 'e' }, lost)).toEqual([
+    '  failed: e',
+    '  it stays until job-dismiss id=m0',
+    out,
+  ]);
+  expect(below({}, lost)).toEqual([out, `  the mirror waits for it: ${giveUp}`]);
+  expect(below({ 'x-copy-mode': 'write-blocking' }, lost)).toEqual([
+    out,
+    `  client writes wait for it: ${giveUp}`,
+  ]);
+});
+
 it('does without what a daemon of before an upgrade does not tell', () => {
   const { 'x-clients': _clients, 'x-requests': _requests, ...old } = item;
   const { 'x-target': _target, ...oldJob } = job;
