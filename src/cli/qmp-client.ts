@@ -78,7 +78,7 @@ export class QmpClient {
     });
     const client = new QmpClient(connection, onEvent);
     try {
-      await client.#negotiate(clock, token);
+      await client.#negotiate(clock, token, tokenFile);
       return client;
     } catch (error) {
       client.close();
@@ -86,7 +86,7 @@ export class QmpClient {
     }
   }
 
-  async #negotiate(clock: Clock, token: string | undefined): Promise<void> {
+  async #negotiate(clock: Clock, token?: string, tokenFile?: string): Promise<void> {
     const { peer } = this.#connection;
     const patience = clock.after(GREETING_TIMEOUT_MS, () => {
       this.#isSilent = true;
@@ -99,8 +99,11 @@ export class QmpClient {
       await this.execute('qmp_capabilities', token === undefined ? token : { 'x-token': token });
     } catch (error) {
       if (!(error instanceof RefusedError)) throw error;
-      const remedy = token === undefined ? ' (--qmp-token-file says where it is)' : '';
-      throw new UsageError(`${peer} lets us do nothing: ${error.message}${remedy}`);
+      const remedy =
+        token === undefined
+          ? '--qmp-token-file says where it is'
+          : `it was shown the one in ${tokenFile}`;
+      throw new UsageError(`${peer} lets us do nothing: ${error.message} (${remedy})`);
     }
   }
 
