@@ -112,13 +112,21 @@ export class QmpClient {
     return this.send({ execute: command, ...(args && { arguments: args }) });
   }
 
+  /** Who is asked. */
+  get peer(): string {
+    return this.#connection.peer;
+  }
+
   /** As `execute`, for a message that somebody else has put together. */
-  async send(request: object): Promise<unknown> {
+  async send(request: { readonly execute?: unknown }): Promise<unknown> {
     this.#connection.write(Buffer.from(`${JSON.stringify(request)}\r\n`));
     const reply = await this.#next();
     if (reply === undefined) {
       if (this.#wrong !== undefined) throw this.#noQmp();
-      throw new UsageError('The daemon has closed the connection');
+      const what = typeof request.execute === 'string' ? request.execute : 'what it was sent';
+      throw new UsageError(
+        `${this.peer} has closed the connection without an answer to ${what}: it may have done it`,
+      );
     }
     if (reply.error !== undefined) {
       throw new RefusedError(reply.error.desc, reply.error.class as RefusedError['errorClass']);

@@ -26,15 +26,25 @@ export async function qmp(
   const { qmp: endpoint, qmpTokenFile: tokenFile } = options;
   const client = await QmpClient.connect(endpoint, systemClock, { tokenFile, onEvent });
   try {
-    if (command !== undefined) print(await client.execute(command, argumentsOf(command, words)));
+    if (command !== undefined) print(await runOne(client, command, words));
     else if (!options.events) await runLines(client, print);
     if (options.events) {
       await client.closed;
       // Who waits for an event is not to take this for it.
-      if (!mayEnd) throw new UsageError('The connection to the daemon was lost');
+      if (!mayEnd) throw new UsageError(`The connection to ${client.peer} was lost`);
     }
   } finally {
     client.close();
+  }
+}
+
+/** A script may have many: a refusal says which one it was. */
+async function runOne(client: QmpClient, command: string, words: readonly string[]) {
+  try {
+    return await client.execute(command, argumentsOf(command, words));
+  } catch (error) {
+    if (!(error instanceof RefusedError)) throw error;
+    throw new RefusedError(`${command}: ${error.message}`, error.errorClass);
   }
 }
 

@@ -163,7 +163,7 @@ describe('qmp', () => {
     const watch = await startNbdMirror([...monitor, 'query-jobs'], { readyLine: /\[\]/ });
     daemon.signal('SIGKILL');
     expect(await watch.exited).toBe(1);
-    expect(watch.stderr).toBe('nbd-mirror: The connection to the daemon was lost\n');
+    expect(watch.stderr).toBe(`nbd-mirror: The connection to unix:${qmpPath} was lost\n`);
   });
 
   it('--events is one when it was told to end, or heard that it will', async () => {

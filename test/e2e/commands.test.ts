@@ -92,7 +92,7 @@ describe('serve with a target', () => {
     await runNbdMirror(['qmp', '--qmp', qmp, 'job-resume', 'id=mirror0']);
     expect(await is('ready')).toBe(0);
     const wrong = await runNbdMirror(['qmp', '--qmp', qmp, 'job-pause', 'id=nope']);
-    expect([wrong.code, wrong.stderr]).toEqual([1, 'nbd-mirror: Job not found\n']);
+    expect([wrong.code, wrong.stderr]).toEqual([1, 'nbd-mirror: job-pause: Job not found\n']);
 
     process.kill(server.pid, 'SIGTERM');
     expect(await server.exited).toBe(0);

@@ -94,6 +94,23 @@ describe('an answer that is no message', { timeout: 5000 }, () => {
   );
 });
 
+it('says who has gone away, and what nobody knows of', { timeout: 5000 }, async () => {
+  const path = join(await tempDir(), 'qmp.sock');
+  const leaving = createServer((socket) => {
+    socket.write(GREETING);
+    socket.once('data', () => {
+      socket.write('{"return": {}}\n');
+      socket.once('data', () => socket.destroy());
+    });
+  });
+  await new Promise<void>((resolve) => leaving.listen(path, resolve));
+  currentScope().onClose(async () => void leaving.close());
+  const client = await connect({ address: { type: 'unix', path }, webSocket: false });
+  await expect(client.execute('job-complete', { id: 'm' })).rejects.toThrow(
+    `unix:${path} has closed the connection without an answer to job-complete: it may have done it`,
+  );
+});
+
 it('who waits for events is told as well', { timeout: 5000 }, async () => {
   const events: string[] = [];
   const said = '{"return": {}}\n{"event": "STOP"}\nnull\n{"event": "RESUME"}\n';
