@@ -16,7 +16,10 @@ interface StatusOptions {
 
 const PREDICATE_FALSE = 2;
 
-type Job = Returns<'query-block-jobs'>[number];
+/** What begins with `x-` a daemon of before an upgrade, or QEMU's, may not tell. */
+type Ours = `x-${string}`;
+type Told<Info> = Omit<Info, Ours> & Partial<Pick<Info, Extract<keyof Info, Ours>>>;
+type Job = Told<Returns<'query-block-jobs'>[number]>;
 
 export interface Status {
   readonly exports: Returns<'query-block-exports'>;
@@ -80,7 +83,7 @@ export function statusText({ exports, jobs, nodes }: Status): string {
   return `${lines.join('\n')}\n`;
 }
 
-function nodeOf(name: string, nodes: readonly Node[]): Node | undefined {
+function nodeOf(name: string | undefined, nodes: readonly Node[]): Node | undefined {
   return nodes.find((node) => node['node-name'] === name);
 }
 
@@ -104,12 +107,13 @@ function exportLine(item: Status['exports'][number], node: Node | undefined): st
 
 function mirrorLine(job: Job, target: Node | undefined): string {
   const to = target === undefined ? '' : ` to ${target['node-name']} (${target.file})`;
+  const { 'x-copy-mode': mode, 'x-dirty-bytes': dirtyBytes } = job;
   return [
     `${job.type} ${job.device}${to}: ${job.status}`,
-    job['x-copy-mode'],
+    ...(mode === undefined ? [] : [mode]),
     ...(job['actively-synced'] ? ['actively synced'] : []),
     `${formatBytes(job.offset)} of ${formatBytes(job.len)}`,
-    `${formatBytes(job['x-dirty-bytes'])} dirty`,
+    ...(dirtyBytes === undefined ? [] : [`${formatBytes(dirtyBytes)} dirty`]),
   ].join(', ');
 }
 
@@ -128,7 +132,7 @@ function troubles(job: Job, target: Node | undefined): string[] {
       : [`stopped by an error (${job['io-status']}): job-resume id=${id} tries again`]),
     ...(unreachable === undefined ? [] : [`target out of reach: ${unreachable}`]),
     ...(unreachable === undefined || !waitsForTarget(job) ? [] : [givesUp(job)]),
-    ...job['x-warnings'].map((warning) => `warning: ${warning}`),
+    ...(job['x-warnings'] ?? []).map((warning) => `warning: ${warning}`),
   ];
 }
 

@@ -138,3 +138,10 @@ it('does without what a daemon of before an upgrade does not tell', () => {
       'mirror m0: ready, background, 1.00 MiB of 2.00 MiB, 64.0 KiB dirty\n',
   );
 });
+
+it("does without all that is not QEMU's", () => {
+  const entries = Object.entries(job).filter(([key]) => !key.startsWith('x-'));
+  expect(text({ jobs: [Object.fromEntries(entries)], nodes: [target] })).toBe(
+    'mirror m0: ready, 1.00 MiB of 2.00 MiB\n',
+  );
+});
