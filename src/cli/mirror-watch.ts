@@ -58,6 +58,7 @@ export class MirrorWatch {
       totalBytes: job.len,
       dirtyBytes: job['x-dirty-bytes'],
       bytesPerSecond: job['x-copy-rate'],
+      secondsLeft: job['x-seconds-left'],
       status: statusOf(job),
       elapsedSeconds: this.#times.seconds(job.device),
     });

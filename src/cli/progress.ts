@@ -1,4 +1,4 @@
-import { formatBytes, formatSeconds } from '../util/units.ts';
+import { formatBytes, formatGuess, formatSeconds } from '../util/units.ts';
 
 /**
  * How far a mirror is, in the words that Proxmox's log has made familiar, so that a line can be
@@ -11,6 +11,8 @@ export interface MirrorFigures {
   readonly totalBytes: number;
   readonly dirtyBytes: number;
   readonly bytesPerSecond: number;
+  /** Undefined where nobody knows. */
+  readonly secondsLeft?: number | undefined;
   readonly status: string;
   readonly elapsedSeconds: number;
 }
@@ -19,7 +21,7 @@ export interface MirrorFigures {
 const BEFORE_ALL_IS_KNOWN = new Set(['created', 'running', 'paused', 'aborting', 'failed']);
 
 export function progressText(figures: MirrorFigures): string {
-  const { transferredBytes, totalBytes, dirtyBytes, status } = figures;
+  const { transferredBytes, totalBytes, dirtyBytes, secondsLeft, status } = figures;
   if (totalBytes === 0 && BEFORE_ALL_IS_KNOWN.has(status)) {
     const seconds = formatSeconds(figures.elapsedSeconds);
     if (status !== 'running') return `${figures.id}: ${status}, after ${seconds}`;
@@ -32,6 +34,8 @@ export function progressText(figures: MirrorFigures): string {
     `${figures.id}: transferred ${formatBytes(transferredBytes)} of ${formatBytes(totalBytes)} ` +
       `(${shown}%) in ${formatSeconds(figures.elapsedSeconds)}`,
   ];
+  // First: a terminal of 80 columns has no room for all of it.
+  if (secondsLeft !== undefined) parts.push(`about ${formatGuess(secondsLeft)} left`);
   if (figures.bytesPerSecond > 0) parts.push(`${formatBytes(figures.bytesPerSecond)}/s`);
   if (dirtyBytes > 0) parts.push(`${formatBytes(dirtyBytes)} dirty`);
   if (status !== 'running') parts.push(status);

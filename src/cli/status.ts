@@ -2,7 +2,7 @@ import type { Returns } from '../../protocol/qmp/schema.ts';
 import type { Endpoint } from '../net/endpoint.ts';
 import { systemClock } from '../util/clock.ts';
 import { UsageError } from '../util/errors.ts';
-import { formatBytes } from '../util/units.ts';
+import { formatBytes, formatGuess } from '../util/units.ts';
 import { endWithReader } from './output.ts';
 import { QmpClient } from './qmp-client.ts';
 
@@ -108,12 +108,15 @@ function exportLine(item: Status['exports'][number], node: Node | undefined): st
 function mirrorLine(job: Job, target: Node | undefined): string {
   const to = target === undefined ? '' : ` to ${target['node-name']} (${target.file})`;
   const { 'x-copy-mode': mode, 'x-dirty-bytes': dirtyBytes } = job;
+  const { 'x-copy-rate': rate = 0, 'x-seconds-left': secondsLeft } = job;
   return [
     `${job.type} ${job.device}${to}: ${job.status}`,
     ...(mode === undefined ? [] : [mode]),
     ...(job['actively-synced'] ? ['actively synced'] : []),
     `${formatBytes(job.offset)} of ${formatBytes(job.len)}`,
     ...(dirtyBytes === undefined ? [] : [`${formatBytes(dirtyBytes)} dirty`]),
+    ...(rate === 0 ? [] : [`${formatBytes(rate)}/s`]),
+    ...(secondsLeft === undefined ? [] : [`about ${formatGuess(secondsLeft)} left`]),
   ].join(', ');
 }
 

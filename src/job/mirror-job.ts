@@ -13,6 +13,7 @@ import { assertMayPivot } from './may-pivot.ts';
 import type { MirrorParts, MirrorSettings } from './mirror-parts.ts';
 import { markInitial } from './mirror-scan.ts';
 import { Throughput } from './throughput.ts';
+import { TimeLeft } from './time-left.ts';
 
 /**
  * Keeps a target equal to a source that clients go on writing to, until it is completed (clients
@@ -29,6 +30,7 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
   #copier!: Copier;
   readonly #backOff = new BackOff();
   readonly #throughput = new Throughput(this.clock);
+  readonly #timeLeft = new TimeLeft(this.clock);
   #copyMode: CopyMode;
   #activelySynced = false;
   #fatal: BlockError | undefined;
@@ -81,6 +83,7 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
       'x-dirty-bytes': this.#dirtyBytes(),
       'x-copied-bytes': this.#copier.copiedBytes,
       'x-copy-rate': Math.round(this.#throughput.bytesPerSecond()),
+      'x-seconds-left': this.#timeLeft.seconds(this, this.#parts.target.node),
       'x-warnings': this.#parts.pitfalls.warnings,
     };
   }
@@ -236,6 +239,7 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
       if (this.forceCancelled) return;
       this.#updateTotal();
       this.#throughput.note(this.#copier.copiedBytes);
+      this.#timeLeft.note(this);
       if (!this.#parts.bitmap.isClean || !this.#copier.isIdle) {
         await this.#copySome();
         continue;
@@ -374,6 +378,7 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
   }
 
   protected onResume(): void {
+    this.#timeLeft.forget();
     this.#updateMode();
   }
 

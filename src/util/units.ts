@@ -38,3 +38,12 @@ export function formatSeconds(seconds: number): string {
   if (whole < 3600) return `${Math.floor(whole / 60)}m ${whole % 60}s`;
   return `${Math.floor(whole / 3600)}h ${Math.floor((whole % 3600) / 60)}m`;
 }
+
+/** What is guessed is rounded up, so that it stays the same for a while: `750` seconds is `13m`. */
+export function formatGuess(seconds: number): string {
+  const step = seconds <= 50 ? 10 : seconds <= 3540 ? 60 : 300;
+  const whole = Math.ceil(seconds / step) * step;
+  if (whole < 60) return `${whole}s`;
+  if (whole < 3600) return `${whole / 60}m`;
+  return formatSeconds(whole);
+}

@@ -266,6 +266,10 @@ export const JOB_DOCS = {
           'that are on their way.',
         'x-copied-bytes': 'Bytes that were copied in the background.',
         'x-copy-rate': 'Bytes per second of late.',
+        'x-seconds-left':
+          'How long it takes until nothing is left to copy, if it goes on as of late; absent ' +
+          'where that cannot be known: in the first seconds, when clients write as fast as it ' +
+          'copies, when it stands still or is paused, and from READY on.',
         'x-warnings':
           'What may go wrong with a working bitmap, in sentences: a target with holes, one that ' +
           'prefers blocks larger than granules, client writes that are copied as they are. They ' +

@@ -71,6 +71,7 @@ export const JOB_TYPES = {
         'x-dirty-bytes': 'int',
         'x-copied-bytes': 'int',
         'x-copy-rate': 'int',
+        '*x-seconds-left': 'int',
         'x-warnings': ['str'],
         '*x-reason': 'str',
       },

@@ -46,3 +46,14 @@ it('says how long a mirror took, not for how long it has watched', () => {
   expect(said.mock.calls).toEqual([['m: transferred 1 B of 1 B (100.00%) in 5s, completed\n']]);
   vi.restoreAllMocks();
 });
+
+it('says how much time is left', async () => {
+  const said = vi.spyOn(process.stderr, 'write').mockReturnValue(true);
+  const told = { ...job('running', 1), len: 4, 'x-dirty-bytes': 3, 'x-copy-rate': 0 };
+  const watch = new MirrorWatch({
+    dispatcher: { onEvent: () => () => {}, call: async () => [{ ...told, 'x-seconds-left': 6 }] },
+  } as unknown as Daemon);
+  await expect.poll(() => String(said.mock.calls[0]?.[0])).toContain(', about 10s left, 3 B dirty');
+  watch.stop();
+  vi.restoreAllMocks();
+});

@@ -26,6 +26,23 @@ it('is not all of nothing, before it is known what there is', () => {
   expect(progressText({ ...at, status: 'paused' })).toBe('m: paused, after 5s');
 });
 
+it('says how long it still takes, where that is known', () => {
+  const figures = {
+    id: 'm',
+    transferredBytes: 1024,
+    totalBytes: 4096,
+    dirtyBytes: 3072,
+    bytesPerSecond: 512,
+    status: 'running',
+    elapsedSeconds: 2,
+  };
+  const begin = 'm: transferred 1.00 KiB of 4.00 KiB (25.00%) in 2s, ';
+  expect(progressText(figures)).toBe(`${begin}512 B/s, 3.00 KiB dirty`);
+  expect(progressText({ ...figures, secondsLeft: 6 })).toBe(
+    `${begin}about 10s left, 512 B/s, 3.00 KiB dirty`,
+  );
+});
+
 describe('a progress line', () => {
   it('comes off a terminal only with news', () => {
     const { written, show } = lineTo(false);

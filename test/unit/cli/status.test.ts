@@ -43,6 +43,12 @@ it('has a line for each export and mirror', () => {
   );
 });
 
+it('says how fast a mirror copies, and how long it still takes', () => {
+  const moving = { ...job, status: 'running', 'x-copy-rate': 5 << 20, 'x-seconds-left': 700 };
+  expect(text({ jobs: [moving] })).toMatch(/, 64\.0 KiB dirty, 5\.00 MiB\/s, about 12m left\n$/);
+  expect(text({ jobs: [{ ...job, 'x-copy-rate': 0 }] })).toMatch(/ dirty\n$/);
+});
+
 it('says where a disk is, and that it is out of reach', () => {
   const disk = { 'node-name': 'top', file: 'nbd://h:2/d' };
   expect(text({ exports: [item], nodes: [disk] })).toMatch(

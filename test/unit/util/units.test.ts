@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { formatBytes, formatSeconds, parseSize } from '../../../src/util/units.ts';
+import { formatBytes, formatGuess, formatSeconds, parseSize } from '../../../src/util/units.ts';
 
 describe('sizes', () => {
   it.each([
@@ -24,6 +24,22 @@ describe('sizes', () => {
     [512 * 2 ** 30, '512 GiB'],
   ])('writes %d', (bytes, text) => {
     expect(formatBytes(bytes)).toBe(text);
+  });
+
+  it('writes guesses, rounded up', () => {
+    const guesses = [1, 10, 41, 51, 61, 750, 3540, 3541, 3900, 3901];
+    expect(guesses.map(formatGuess)).toEqual([
+      '10s',
+      '10s',
+      '50s',
+      '1m',
+      '2m',
+      '13m',
+      '59m',
+      '1h 0m',
+      '1h 5m',
+      '1h 10m',
+    ]);
   });
 
   it('writes durations', () => {
