@@ -18,6 +18,7 @@ const MODES = 'test/unit/job/mirror-modes.test.ts';
 const STORM = 'test/unit/job/mirror-storm.test.ts';
 const ERRORS = 'test/unit/job/mirror-errors.test.ts';
 const MONITOR = 'test/unit/monitor/mirror.test.ts';
+const COMMAND_LINE = 'test/unit/daemon/qsd-options.test.ts';
 const INTROSPECTION = 'test/interop/qmp-introspection.test.ts';
 
 export const DIFFERENCES = {
@@ -103,6 +104,18 @@ export const DIFFERENCES = {
       'Files are always locked, idle connections are always looked after. An option that was ' +
       'passed over would promise what nobody keeps.',
     shownBy: [INTROSPECTION, 'takes every argument of a command that both have'],
+  },
+  'command-line': {
+    what: 'options of the command line (`nbd-mirror daemon`)',
+    qemu:
+      '`--daemonize`, `--trace`; character devices that are no listening sockets, as `stdio`; ' +
+      '`server` and `nowait` without a value, which are deprecated; `id` of a monitor, and ' +
+      '`pretty=on`, which indents messages',
+    ours: 'are refused with a sentence; `pretty` is taken, and messages stay on one line',
+    why:
+      'A service manager starts daemons, and clients come by sockets. Blanks mean nothing in ' +
+      'JSON, and there are clients that read a message a line.',
+    shownBy: [COMMAND_LINE, 'refuses %j'],
   },
   'writers-below': {
     what: 'a mirror of a node, and somebody who writes to the same bytes below it',

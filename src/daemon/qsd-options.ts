@@ -127,12 +127,15 @@ function addChardev(chardevs: Map<string, Endpoint>, text: string): void {
   chardevs.set(id, { address: { type: 'inet', host, port: number }, webSocket });
 }
 
-/** `chardev=ID[,token-file=PATH]`. */
+/** `chardev=ID[,token-file=PATH]`. `pretty` is about blanks, which mean nothing in JSON. */
 function monitor(chardevs: ReadonlyMap<string, Endpoint>, text: string): Step {
-  const options = readKeys(text, 'chardev', ['chardev', 'mode', 'token-file']);
-  const { chardev, mode, 'token-file': tokenFile } = options;
+  const options = readKeys(text, 'chardev', ['chardev', 'mode', 'pretty', 'token-file']);
+  const { chardev, mode, pretty = 'off', 'token-file': tokenFile } = options;
   if (mode !== undefined && mode !== 'control') {
     throw new UsageError(`Monitor mode '${mode}' is not offered, only 'control' (QMP)`);
+  }
+  if (pretty !== 'on' && pretty !== 'off') {
+    throw new UsageError(`Parameter 'pretty' expects 'on' or 'off' (in '${text}')`);
   }
   const endpoint = chardev === undefined ? undefined : chardevs.get(chardev);
   if (endpoint === undefined) throw new UsageError(`chardev "${chardev ?? ''}" not found`);

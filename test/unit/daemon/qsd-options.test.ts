@@ -73,6 +73,12 @@ describe("qemu-storage-daemon's command line", () => {
     ]);
   });
 
+  it.each(['on', 'off'])('takes a monitor with pretty=%s', (pretty) => {
+    const chardev = ['--chardev', 'socket,id=c0,path=/q,server=on,wait=off'];
+    const plan = planQsd([...chardev, '--monitor', `chardev=c0,pretty=${pretty}`]);
+    expect(plan.steps).toMatchObject([{ do: 'monitor', endpoint: { webSocket: false } }]);
+  });
+
   it.each([
     [['--blockdev'], "Option '--blockdev' requires a value"],
     [['--nope', 'x'], "Unknown option '--nope'"],
@@ -88,6 +94,11 @@ describe("qemu-storage-daemon's command line", () => {
     [['--chardev', 'socket,id=c,server=on,path=/x,wait=on'], 'only wait=off'],
     [['--chardev', 'socket,id=c,server=on,path=/x,websocket=yes'], 'websocket is on or off'],
     [['--chardev', 'socket,id=c,server=on,path=/x,bogus=1'], "Invalid parameter 'bogus'"],
+    [['--chardev', 'stdio,id=c'], "only the backend 'socket'"],
+    [['--chardev', 'socket,id=c,path=/x,server,nowait'], "Expected '=' after parameter 'server'"],
+    [['--trace', 'nbd_*'], "Unknown option '--trace'"],
+    [['--monitor', 'chardev=c,id=m'], "Invalid parameter 'id'"],
+    [['--monitor', 'chardev=c,pretty=nope'], "Parameter 'pretty' expects 'on' or 'off'"],
     [['--monitor', 'chardev=c,prety=on'], "Invalid parameter 'prety'"],
     [['--object', 'secret,id=s'], "'qom-type' does not accept value 'secret'"],
     [['--nbd-server', 'addr.type=inet,addr.host=h'], "Parameter 'addr.port' is missing"],
