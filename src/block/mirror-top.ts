@@ -136,9 +136,9 @@ export class MirrorTop extends FilterNode {
   }
 
   /** What holds client writes back: the end of this mirror, or of one below; they begin here. */
-  get #held(): Promise<void> | undefined {
+  #heldBy(): Promise<void> | undefined {
     const { child } = this;
-    return this.#gate.closed ?? (child instanceof MirrorTop ? child.#held : undefined);
+    return this.#gate.closed ?? (child instanceof MirrorTop ? child.#heldBy() : undefined);
   }
 
   override turnAway(reason: BlockError): void {
@@ -180,7 +180,7 @@ export class MirrorTop extends FilterNode {
   }
 
   protected doWrite(offset: number, data: Buffer, flags: number): Completion {
-    const held = this.#held;
+    const held = this.#heldBy();
     if (held !== undefined) return held.then(() => this.doWrite(offset, data, flags));
     if (this.#successor !== undefined) return this.#successor.write(offset, data, flags);
     const range = { offset, length: data.length };
@@ -196,7 +196,7 @@ export class MirrorTop extends FilterNode {
     length: number,
     arrived: Arrived,
   ): Received | undefined {
-    if (this.#held !== undefined || this.copiesSynchronously) return undefined;
+    if (this.#heldBy() !== undefined || this.copiesSynchronously) return undefined;
     if (this.#successor !== undefined) return this.#successor.receive(offset, length, arrived);
     const received = this.#source.node.receive(offset, length, arrived);
     const bytes = received === undefined ? 0 : touchedBytes(received);
@@ -205,7 +205,7 @@ export class MirrorTop extends FilterNode {
   }
 
   protected doWriteZeroes(offset: number, length: number, flags: number): Completion {
-    const held = this.#held;
+    const held = this.#heldBy();
     if (held !== undefined) return held.then(() => this.doWriteZeroes(offset, length, flags));
     if (this.#successor !== undefined) return this.#successor.writeZeroes(offset, length, flags);
     const range = { offset, length };
@@ -215,7 +215,7 @@ export class MirrorTop extends FilterNode {
   }
 
   protected doDiscard(offset: number, length: number, flags: number): Completion {
-    const held = this.#held;
+    const held = this.#heldBy();
     if (held !== undefined) return held.then(() => this.doDiscard(offset, length, flags));
     if (this.#successor !== undefined) return this.#successor.discard(offset, length, flags);
     const range = { offset, length };
