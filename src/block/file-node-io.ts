@@ -40,6 +40,9 @@ export interface FileHandle {
 /** Of a write that the system, or a sandbox, does not let us make so, or now. */
 const OWN_FAILURES = new Set<unknown>(['ENOMEM', 'EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS']);
 
+/** The file has to stay open meanwhile. */
+export type CachedBytes = Omit<FileBytes, 'end'>;
+
 /** An open file: zeroes and discards are alike whichever way data goes. */
 export abstract class FileDisk implements FileIo {
   protected readonly syscalls: Syscalls;
@@ -80,7 +83,7 @@ export abstract class FileDisk implements FileIo {
   }
 
   /** As `BlockNode.fileBytes`. */
-  cachedBytes(_offset: number, _length: number): FileBytes | undefined {
+  cachedBytes(_offset: number, _length: number, _dataOnly: boolean): CachedBytes | undefined {
     return undefined;
   }
 
@@ -166,10 +169,10 @@ export class BufferedDisk extends FileDisk {
     return bytes;
   }
 
-  override cachedBytes(offset: number, length: number): FileBytes | undefined {
+  override cachedBytes(offset: number, length: number, dataOnly: boolean): CachedBytes | undefined {
     const { syscalls, fd } = this;
     if (length < ZERO_BLOCK_BYTES || !syscalls.isCached(fd, offset, length)) return undefined;
-    if (!this.#hasOnlyData(offset, length)) return undefined;
+    if (!this.#areHeadsRead(offset, length, dataOnly)) return undefined;
     let hasLeft = false;
     return {
       length,
@@ -187,13 +190,14 @@ export class BufferedDisk extends FileDisk {
   }
 
   /**
-   * A block that is not zero at its beginning is not zero. That its beginning can be read at once
-   * shows besides that it is no longer on its way from the disk: such pages count as cached.
+   * That the beginning of each block can be read at once shows that it is no longer on its way from
+   * the disk: such pages count as cached. A block that is not zero at its beginning is not zero.
    */
-  #hasOnlyData(offset: number, length: number): boolean {
+  #areHeadsRead(offset: number, length: number, dataOnly: boolean): boolean {
     const head = this.#head;
     for (let at = offset; at < offset + length; at += ZERO_BLOCK_BYTES) {
-      if (isZero(head, 0, this.#readHead(head, at))) return false;
+      const bytes = this.#readHead(head, at);
+      if (bytes === 0 || (dataOnly && isZero(head, 0, bytes))) return false;
     }
     return true;
   }

@@ -14,6 +14,7 @@ import { FileExtents } from './file-node-extents.ts';
 import { SharedFlush } from './file-node-flush.ts';
 import { BufferedDisk, type FileDisk, type FileIo } from './file-node-io.ts';
 import { lock, type OpenFile, openFile } from './file-node-open.ts';
+import { HeldFile } from './held-file.ts';
 import {
   type BlockFeatures,
   type BlockLimits,
@@ -64,6 +65,7 @@ export class FileNode extends BlockNode {
   readonly #options: FileNodeOptions;
   #behaviour: FileBehaviour;
   readonly #fd: number;
+  readonly #held: HeldFile;
   #isOpenForWriting: boolean;
   readonly #disk: FileDisk;
   /** The disk, or what makes whole blocks of requests above it. */
@@ -97,6 +99,7 @@ export class FileNode extends BlockNode {
     const { discard, detectZeroes, cache } = options;
     this.#behaviour = { discard, detectZeroes, noFlush: cache.noFlush };
     this.#fd = fd;
+    this.#held = new HeldFile(fd);
     this.#isOpenForWriting = !readOnly;
     this.#flush = new SharedFlush(() => syncInPool(fd));
     const handle = { syscalls, flush: this.#flush, ...file };
@@ -161,12 +164,15 @@ export class FileNode extends BlockNode {
     try {
       if (!this.readOnly) await this.flush();
     } finally {
-      fs.closeSync(this.#fd);
+      this.#held.letGo();
     }
   }
 
-  override fileBytes(offset: number, length: number): FileBytes | undefined {
-    return this.#disk.cachedBytes(offset, length);
+  override fileBytes(offset: number, length: number, dataOnly: boolean): FileBytes | undefined {
+    const bytes = this.#disk.cachedBytes(offset, length, dataOnly);
+    if (bytes === undefined) return undefined;
+    this.#held.hold();
+    return Object.assign(bytes, { end: () => this.#held.letGo() });
   }
 
   protected override doRead(offset: number, buffer: Buffer): Completion {
@@ -177,9 +183,16 @@ export class FileNode extends BlockNode {
       throw this.fail(error, 'read', { offset, length: buffer.length });
     }
     // Only here, so that a read that is done at once leaves nothing behind.
-    return done?.catch((error: unknown) => {
-      throw this.fail(error, 'read', { offset, length: buffer.length });
-    });
+    if (done === undefined) return;
+    const held = this.#held;
+    held.hold();
+    return done.then(
+      () => held.letGo(),
+      (error: unknown) => {
+        held.letGo();
+        throw this.fail(error, 'read', { offset, length: buffer.length });
+      },
+    );
   }
 
   protected override doWrite(offset: number, data: Buffer, flags: number): Completion {

@@ -175,8 +175,8 @@ export class MirrorTop extends FilterNode {
 
   async close(): Promise<void> {}
 
-  override fileBytes(offset: number, length: number): FileBytes | undefined {
-    return this.child.fileBytes(offset, length);
+  override fileBytes(offset: number, length: number, dataOnly: boolean): FileBytes | undefined {
+    return this.child.fileBytes(offset, length, dataOnly);
   }
 
   protected doWrite(offset: number, data: Buffer, flags: number): Completion {

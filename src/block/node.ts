@@ -114,9 +114,10 @@ export abstract class BlockNode {
 
   /**
    * The range as it stands in a file, if it is best sent from there: the page cache has all of it,
-   * and no block of it that is worth looking for is zero. Whoever sends it sees later writes too.
+   * and, with `dataOnly`, no block of it that is worth looking for is zero. Whoever is sent it sees
+   * later writes too.
    */
-  fileBytes(_offset: number, _length: number): FileBytes | undefined {
+  fileBytes(_offset: number, _length: number, _dataOnly: boolean): FileBytes | undefined {
     return undefined;
   }
 

@@ -77,8 +77,8 @@ export class RawNode extends FilterNode {
     this.#use.release();
   }
 
-  override fileBytes(offset: number, length: number): FileBytes | undefined {
-    return this.child.fileBytes(this.offset + offset, length);
+  override fileBytes(offset: number, length: number, dataOnly: boolean): FileBytes | undefined {
+    return this.child.fileBytes(this.offset + offset, length, dataOnly);
   }
 
   protected override doRead(offset: number, buffer: Buffer): Completion {

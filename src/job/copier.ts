@@ -433,13 +433,12 @@ export class Copier {
   /** What can go to the target from where the source has it. */
   #fileBytes({ offset, length }: DiskRange): FileBytes | undefined {
     if (!this.#target().takesFile(offset, length)) return undefined;
-    return this.#top.child.fileBytes(offset, length);
+    return this.#top.child.fileBytes(offset, length, true);
   }
 
   async #fromFile(offset: number, bytes: FileBytes): Promise<void> {
-    await this.#inWindow(bytes.length, () =>
-      this.#dutyCycle.copy(() => this.#target().writeFile(offset, bytes)),
-    );
+    const write = () => this.#dutyCycle.copy(() => this.#target().writeFile(offset, bytes));
+    await this.#inWindow(bytes.length, write).finally(() => bytes.end());
     if (bytes.failure !== undefined) throw new SideError('source', bytes.failure);
   }
 

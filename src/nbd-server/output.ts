@@ -1,6 +1,8 @@
+import process from 'node:process';
 import type { Connection } from '../net/connection.ts';
 import { assert } from '../util/assert.ts';
 import type { BufferPool } from '../util/buffer-pool.ts';
+import type { FileBytes } from '../util/file-bytes.ts';
 import { OUTPUT_SLAB_BYTES } from '../util/limits.ts';
 
 /**
@@ -18,11 +20,13 @@ export interface Slab {
   holders: number;
 }
 
+export type ReplyConnection = Pick<Connection, 'write' | 'writeFile'>;
+
 /** What it costs to have the socket keep something, beside its bytes. */
 const WAITING_BYTES = 512;
 
 export class Output {
-  readonly #connection: Pick<Connection, 'write'>;
+  readonly #connection: ReplyConnection;
   readonly #pool: BufferPool;
   readonly #onSent: () => void;
   #slab: Slab | undefined;
@@ -33,7 +37,7 @@ export class Output {
   #sentBytes = 0;
 
   /** `onSent` is called whenever the system has taken something. */
-  constructor(connection: Pick<Connection, 'write'>, pool: BufferPool, onSent: () => void) {
+  constructor(connection: ReplyConnection, pool: BufferPool, onSent: () => void) {
     this.#connection = connection;
     this.#pool = pool;
     this.#onSent = onSent;
@@ -97,14 +101,26 @@ export class Output {
 
   /** Sends a complete reply that stands elsewhere; `onSent` says when its memory is free again. */
   send(reply: Buffer, onSent: () => void): void {
-    const bytes = reply.length + WAITING_BYTES;
+    this.#connection.write(reply, this.#sending(reply.length, onSent));
+  }
+
+  /** As `send`, for `head` and a file's bytes behind it, these past our memory. */
+  sendFile(head: Buffer, file: FileBytes, onSent: () => void): void {
+    const sent = this.#sending(head.length + file.length, onSent);
+    // Later, as `write` does it: whoever sends is in the middle of something.
+    if (this.#connection.writeFile(head, file, sent)) process.nextTick(sent);
+  }
+
+  /** Returns what is to be called when the system has taken them. */
+  #sending(replyBytes: number, onSent: () => void): () => void {
+    const bytes = replyBytes + WAITING_BYTES;
     this.#unsentBytes += bytes;
-    this.#connection.write(reply, () => {
+    return () => {
       this.#unsentBytes -= bytes;
       this.#sentBytes += bytes;
       onSent();
       this.#onSent();
-    });
+    };
   }
 
   /** Gives what has gathered to the socket. */

@@ -17,8 +17,8 @@ import { type Completion, WRITE_FUA, ZERO_MAY_UNMAP, ZERO_NO_FALLBACK } from '..
 import type { Arrived, Received } from '../util/arrived.ts';
 import { AssertionError } from '../util/assert.ts';
 import type { BufferPool } from '../util/buffer-pool.ts';
-import { BlockError, type Errno } from '../util/errors.ts';
-import { BLOCK_STATUS_EXTENTS_MAX, KiB, SPARSE_READ_BYTES_MIN } from '../util/limits.ts';
+import { asBlockError, BlockError, type Errno } from '../util/errors.ts';
+import { BLOCK_STATUS_EXTENTS_MAX, KiB, MiB, SPARSE_READ_BYTES_MIN } from '../util/limits.ts';
 import type { Log } from '../util/log.ts';
 import { keepsData, watch } from '../util/pending.ts';
 import type { NbdExport } from './export.ts';
@@ -31,6 +31,8 @@ import { type Refusal, SHUTTING_DOWN } from './validate.ts';
 
 /** READs up to this size are read into the gathered replies, longer ones into a buffer each. */
 const GATHERED_READ_BYTES_MAX = 32 * KiB;
+/** For longer ones the page cache would be asked, time after time, for longer than they gain. */
+const FILE_READ_BYTES_MAX = 4 * MiB;
 /** Clients try what a disk may lack, as zeroes faster than by writing; and the server may end. */
 const NO_FAILURES: readonly Errno[] = ['ENOTSUP', 'ESHUTDOWN'];
 
@@ -50,6 +52,8 @@ export interface RequestsOptions {
   readonly log: Log;
   /** A request that took longer has been answered. */
   readonly onFinished: () => void;
+  /** A reply that has begun can no longer be made good: the connection has to end. */
+  readonly onBroken: (why: string) => void;
 }
 
 export class Requests {
@@ -65,6 +69,7 @@ export class Requests {
   readonly #pool: BufferPool;
   readonly #log: Log;
   readonly #onFinished: () => void;
+  readonly #onBroken: (why: string) => void;
 
   constructor(options: RequestsOptions) {
     this.#export = options.export;
@@ -74,6 +79,7 @@ export class Requests {
     this.#pool = options.pool;
     this.#log = options.log;
     this.#onFinished = options.onFinished;
+    this.#onBroken = options.onBroken;
   }
 
   /** Everything but WRITE and DISC. `request` may be changed as soon as this returns. */
@@ -190,12 +196,33 @@ export class Requests {
 
   /** Into a buffer of its own, with its header in front, that is sent as it is. */
   #readAlone(request: RequestHeader): void {
+    if (this.#sendFromFile(request)) return;
     const prefixBytes = this.#replies.readPrefixBytes;
     const bytes = prefixBytes + request.length;
     this.#readInto(request, bytes, (buffer) => {
       this.#replies.writeReadPrefix(buffer, 0, request);
       return this.#export.node.read(request.offset, buffer.subarray(prefixBytes, bytes));
     });
+  }
+
+  /** Past our memory, what a page cache has; returns whether it has. */
+  #sendFromFile(request: RequestHeader): boolean {
+    const { offset, length } = request;
+    if (length > FILE_READ_BYTES_MAX) return false;
+    const bytes = this.#export.node.fileBytes(offset, length, false);
+    if (bytes === undefined) return false;
+    const head = Buffer.allocUnsafe(this.#replies.readPrefixBytes);
+    this.#replies.writeReadPrefix(head, 0, request);
+    this.#output.sendFile(head, bytes, () => {
+      bytes.end();
+      if (bytes.failure === undefined) return;
+      // Zeroes went out in place of data, behind a header that says all is well.
+      const what = `Cannot read ${length} bytes at ${offset} any more`;
+      const { code, message } = asBlockError(bytes.failure, what);
+      this.#count(code, message);
+      this.#onBroken(`it got a part of a reply: ${message}`);
+    });
+    return true;
   }
 
   /** What is known to be zeroes is said, not sent, where that is allowed and known for nothing. */
@@ -322,11 +349,14 @@ export class Requests {
   }
 
   #answerError(request: RequestHeader, code: Errno, message: string): void {
-    if (!NO_FAILURES.includes(code)) {
-      this.#export.counters.errors++;
-      this.#export.failures.add(this.#log, code, message);
-    }
+    this.#count(code, message);
     this.#replies.error(request, code, message);
+  }
+
+  #count(code: Errno, message: string): void {
+    if (NO_FAILURES.includes(code)) return;
+    this.#export.counters.errors++;
+    this.#export.failures.add(this.#log, code, message);
   }
 }
 

@@ -26,7 +26,7 @@ import {
 import type { Log } from '../util/log.ts';
 import { DirectPayload } from './direct-payload.ts';
 import type { Agreement } from './negotiation.ts';
-import { Output } from './output.ts';
+import { Output, type ReplyConnection } from './output.ts';
 import type { PayloadBudget, PayloadShare } from './payload-budget.ts';
 import { Replies } from './replies.ts';
 import { payloadBytes, Requests } from './requests.ts';
@@ -47,7 +47,8 @@ import { type Refusal, refusalOf, SHUTTING_DOWN, type Terms } from './validate.t
 type State = 'header' | 'waiting' | 'payload' | 'swallow' | 'closed';
 
 /** What this needs of a connection. */
-export type ServedConnection = Pick<Connection, 'write' | 'take' | 'pause' | 'resume' | 'destroy'>;
+export type ServedConnection = ReplyConnection &
+  Pick<Connection, 'take' | 'pause' | 'resume' | 'destroy'>;
 
 export interface TransmissionOptions {
   readonly connection: ServedConnection;
@@ -134,6 +135,7 @@ export class Transmission implements ByteSink {
       pool,
       log,
       onFinished: () => this.#answered(),
+      onBroken: (why) => this.#cut(why),
     });
     this.#direct = new DirectPayload(connection, this.#requests);
   }
@@ -488,7 +490,7 @@ export class Transmission implements ByteSink {
     if (this.#isWaiting() && !isStuck) return;
     this.#output.flush();
     // Else he has the time that he needs, also when he has said goodbye.
-    if (!this.#stopping && this.#output.unsentBytes > 0) return;
+    if (!stopping && this.#output.unsentBytes > 0) return;
     this.abandon();
     this.#onFinished();
   }

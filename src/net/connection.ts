@@ -259,13 +259,20 @@ export class Connection implements HotSocket {
       });
       return false;
     }
-    const file = new FileSend(this.#socket, head, bytes, this.#waitForRoom, () => {
+    const onSent = () => {
       const behind = this.#behindFile!;
       this.#behindFile = undefined;
       // Later, as `write` does it: what waits goes first.
       process.nextTick(onWritten);
       // One of them may be a file's bytes: then the others wait again.
       for (const write of behind) write();
+    };
+    const file = new FileSend(this.#socket, head, bytes, {
+      onGiven: (given) => {
+        this.#givenBytes += given;
+      },
+      onFull: this.#waitForRoom,
+      onSent,
     });
     if (file.send()) return true;
     this.#behindFile = [];

@@ -19,23 +19,27 @@ export class FileSend {
   /** What the system has not taken of the bytes in front of the file's. */
   #head: Buffer;
   readonly #bytes: FileBytes;
+  readonly #onGiven: (bytes: number) => void;
   readonly #onFull: () => void;
   readonly #onSent: () => void;
   #sentBytes = 0;
 
-  /** `onFull`: the socket has no room for now. `onSent`: see `send`. */
+  /**
+   * `onGiven`: the system has got so many bytes past the socket's stream. `onFull`: the socket has
+   * no room for now. `onSent`: see `send`.
+   */
   constructor(
     socket: Socket,
     head: Buffer,
     bytes: FileBytes,
-    onFull: () => void,
-    onSent: () => void,
+    tell: { onGiven: (bytes: number) => void; onFull: () => void; onSent: () => void },
   ) {
     this.#socket = socket;
     this.#head = head;
     this.#bytes = bytes;
-    this.#onFull = onFull;
-    this.#onSent = onSent;
+    this.#onGiven = tell.onGiven;
+    this.#onFull = tell.onFull;
+    this.#onSent = tell.onSent;
   }
 
   /**
@@ -49,7 +53,9 @@ export class FileSend {
     if (isLeft && failure === undefined && this.#socket.writableLength === 0) {
       const descriptor = descriptorOf(this.#socket);
       if (descriptor !== undefined) {
-        this.#sent(this.#bytes.sendTo(descriptor, this.#head, this.#sentBytes));
+        const given = this.#bytes.sendTo(descriptor, this.#head, this.#sentBytes);
+        this.#onGiven(given);
+        this.#sent(given);
       }
     }
     if (this.#sentBytes === length && this.#head.length === 0) return true;

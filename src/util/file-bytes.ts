@@ -13,4 +13,6 @@ export interface FileBytes {
   sendTo(socket: number, head: Buffer, start: number): number;
   /** Fills the buffer from `start` on. */
   read(start: number, buffer: Buffer): void | Promise<void>;
+  /** Nobody asks for any of it any more: once, by whoever has asked for the object. */
+  end(): void;
 }

@@ -64,6 +64,7 @@ export class MirrorRig {
       failure: undefined,
       sendTo: () => 0,
       read: (start, buffer) => source.disk.read(offset + start, buffer),
+      end() {},
     });
     target.writeFile = async (offset, bytes) => {
       onSend(offset, bytes);

@@ -60,6 +60,7 @@ export class TransmissionHarness {
           if (this.takesReplies) setImmediate(taken);
           else this.#untaken.push(taken);
         },
+        writeFile: () => false,
         take: () => {},
         pause: () => {
           this.paused = true;

@@ -62,6 +62,7 @@ const inFile = (length: number): FileBytes => ({
   failure: undefined,
   sendTo: () => 0,
   read: (_start, buffer) => void buffer.fill(1),
+  end() {},
 });
 
 type Resent = [what: string, after: Disk, request: (node: NbdNode) => Completion, asked: string[]];

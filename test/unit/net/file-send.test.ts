@@ -25,7 +25,7 @@ async function fileBytes(offset: number, length: number): Promise<FileBytes> {
   await writeFile(filename, DATA);
   const node = await openFileNode(filename, true);
   currentScope().onClose(() => node.close());
-  const bytes = node.fileBytes(offset, length);
+  const bytes = node.fileBytes(offset, length, true);
   if (bytes === undefined) throw new Error('the file is not in the page cache');
   return bytes;
 }
@@ -124,6 +124,7 @@ describe('bytes of a file', () => {
       // As if the socket were always full.
       sendTo: () => 0,
       read: () => void reads++,
+      end() {},
     };
     connection.write(Buffer.alloc(64 * MiB));
     for (let i = 0; i < 16; i++) connection.writeFile(HEAD, bytes, () => told++);
@@ -233,9 +234,9 @@ describe('a file node', () => {
     await writeFile(filename, zeroed);
     const node = await openFileNode(filename, true);
     currentScope().onClose(() => node.close());
-    expect(node.fileBytes(0, MiB)).toBeDefined();
-    expect(node.fileBytes(MiB, MiB)).toBeUndefined();
-    expect(node.fileBytes(2 * MiB, 4096)).toBeUndefined();
+    expect(node.fileBytes(0, MiB, true)).toBeDefined();
+    expect(node.fileBytes(MiB, MiB, true)).toBeUndefined();
+    expect(node.fileBytes(2 * MiB, 4096, true)).toBeUndefined();
   });
 
   it.skipIf(isMemory)(
@@ -246,7 +247,7 @@ describe('a file node', () => {
       await writeFile(filename, DATA, { flush: true });
       const node = await openFileNode(filename, true);
       currentScope().onClose(() => node.close());
-      const bytes = node.fileBytes(0, MiB)!;
+      const bytes = node.fileBytes(0, MiB, true)!;
       // A file takes everything at once, and so shows what is offered.
       const taker = await open(join(directory, 'taken'), 'w');
       currentScope().onClose(() => taker.close());

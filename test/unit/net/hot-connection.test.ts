@@ -356,6 +356,7 @@ describe('what it writes', () => {
       // As if the socket were always full.
       sendTo: () => 0,
       read: (start: number, buffer: Buffer) => void streamBytes(start, buffer.length).copy(buffer),
+      end() {},
     };
     const head = Buffer.from('head');
     connection.writeFile(head, bytes, () => {
