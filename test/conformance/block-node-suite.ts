@@ -229,14 +229,14 @@ export function blockNodeSuite(title: string, make: MakeNode): void {
       expect([bitmap.isDirty(0), bitmap.isDirty(512), bitmap.count]).toEqual([true, true, 1024]);
       await node.writeZeroes(10_240, 512);
       await node.discard(20_480, 512);
-      expect([bitmap.isDirty(10_240), bitmap.isDirty(20_480), bitmap.count]).toEqual([
-        true,
-        true,
-        2048,
-      ]);
+      // What changes nothing leaves nothing to copy.
+      const { discard } = node.features;
+      const bytes = discard ? 2048 : 1536;
+      expect([bitmap.isDirty(10_240), bitmap.isDirty(20_480)]).toEqual([true, discard]);
+      expect(bitmap.count).toBe(bytes);
       await node.read(0, Buffer.alloc(4096));
       await node.flush();
-      expect(bitmap.count).toBe(2048);
+      expect(bitmap.count).toBe(bytes);
       expect(other.isClean).toBe(true);
       node.removeBitmap(bitmap);
       node.removeBitmap(other);
