@@ -137,8 +137,10 @@ export class MirrorTop extends FilterNode {
 
   /** What holds client writes back: the end of this mirror, or of one below; they begin here. */
   #heldBy(): Promise<void> | undefined {
-    const { child } = this;
-    return this.#gate.closed ?? (child instanceof MirrorTop ? child.#heldBy() : undefined);
+    for (let node: BlockNode | undefined = this; node !== undefined; node = node.child) {
+      if (node instanceof MirrorTop && node.#gate.closed !== undefined) return node.#gate.closed;
+    }
+    return undefined;
   }
 
   override turnAway(reason: BlockError): void {

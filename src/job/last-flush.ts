@@ -4,6 +4,7 @@ import type { BlockGraph, NodeUse } from '../block/graph.ts';
 import { MirrorTop } from '../block/mirror-top.ts';
 import type { Clock, Timer } from '../util/clock.ts';
 import { BlockError } from '../util/errors.ts';
+import type { Copier } from './copier.ts';
 
 interface LastFlushParts {
   readonly bitmap: DirtyBitmap;
@@ -47,20 +48,24 @@ async function flushIfPossible(top: MirrorTop): Promise<void> {
 }
 
 /**
- * Resolves when `ended` does. A job that ends badly does not wait for ever for its target: what
- * that has not answered in a second fails, and is dirty. But not while others use it, whose
- * requests would fail as well: those wait for it, or for the operator. Where he has cancelled the
- * job (`isForced`), a target that cannot be reached is given up at once, whoever else waits for it.
+ * Resolves when `ended` does. A job that ends badly does not wait for ever for its target: where
+ * that has answered nothing to the copier for a second, what is on its way there fails, and is
+ * dirty. But not while others use it, whose requests would fail as well: those wait for it, or for
+ * the operator. Where he has cancelled the job (`isForced`), a target that cannot be reached is
+ * given up at once, whoever else waits for it.
  */
 export async function lastAnswers(
   ended: Promise<void>,
   { graph, target }: { graph: BlockGraph; target: NodeUse },
   clock: Clock,
-  { isForced = false } = {},
+  { isForced = false, copier }: { isForced?: boolean; copier?: Pick<Copier, 'copiedBytes'> } = {},
 ): Promise<void> {
   const isGivenUp = () => isForced && target.node.unreachable !== undefined;
+  let copiedBytes = copier?.copiedBytes;
   const look = () => {
-    if (isGivenUp() || !hasOtherUsers(graph, target)) target.node.cancelInFlight();
+    const hangs = copier?.copiedBytes === copiedBytes && !hasOtherUsers(graph, target);
+    if (isGivenUp() || hangs) target.node.cancelInFlight();
+    copiedBytes = copier?.copiedBytes;
     // Somebody who uses it may leave later.
     timer = clock.after(LAST_ANSWER_MS, look);
   };

@@ -159,7 +159,7 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
       isWell = !this.forceCancelled;
     } finally {
       // Also when it failed: nothing may be in flight when the ends are put together.
-      await lastAnswers(this.#copier.idle(), this.#parts, this.clock);
+      await lastAnswers(this.#copier.idle(), this.#parts, this.clock, { copier: this.#copier });
       if (!isWell) await (this.#parting ?? lastFlush(this.#parts, this.clock));
     }
   }
@@ -368,13 +368,14 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
 
   protected onForceCancel(): void {
     const { top, source } = this.#parts;
+    const copier = this.#copier;
     this.#updateMode();
-    this.#copier.cancel();
+    copier.cancel();
     top.cancel();
     source.hurry();
     this.#leaveSource();
     this.#parting = lastFlush(this.#parts, this.clock);
-    void lastAnswers(this.ended, this.#parts, this.clock, { isForced: true });
+    void lastAnswers(this.ended, this.#parts, this.clock, { isForced: true, copier });
   }
 
   protected onResume(): void {

@@ -7,7 +7,7 @@ import { SHUTTING_DOWN } from '../nbd-server/validate.ts';
 import type { SocketAddress } from '../net/address.ts';
 import type { OnUnixSocket } from '../net/descriptor.ts';
 import type { HotSockets } from '../net/hot-sockets.ts';
-import type { Clock } from '../util/clock.ts';
+import type { Clock, Timer } from '../util/clock.ts';
 import { BlockError, RefusedError } from '../util/errors.ts';
 import { isWellFormedId } from '../util/identifier.ts';
 import { NBD_STRING_BYTES_MAX } from '../util/limits.ts';
@@ -39,6 +39,9 @@ export interface NewExport {
   readonly bitmaps: readonly WantedBitmap[];
   readonly allocationDepth: boolean;
 }
+
+/** How often a server that stops looks for what is held back. */
+const TURN_AWAY_MS = 100;
 
 interface Held {
   readonly exported: NbdExport;
@@ -127,9 +130,15 @@ export class NbdService {
     const server = this.#runningServer();
     const stopped = this.#stop(server);
     const reason = new BlockError(SHUTTING_DOWN.code, SHUTTING_DOWN.reason);
-    // Where there are no writers of ours, a job may be the one that waits.
-    for (const { writable, node } of server.exports()) if (writable) node.turnAway(reason);
-    await stopped;
+    let later: Timer | undefined;
+    const turnAway = () => {
+      // Where there are no writers of ours, a job may be the one that waits.
+      for (const { writable, node } of server.exports()) if (writable) node.turnAway(reason);
+      // Some come to be held back still: from a throttle, or when they have got their range.
+      later = this.#clock.after(TURN_AWAY_MS, turnAway);
+    };
+    turnAway();
+    await stopped.finally(() => later?.cancel());
   }
 
   #stop(server: NbdServer): Promise<void> {

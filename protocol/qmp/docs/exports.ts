@@ -65,7 +65,8 @@ export const EXPORT_DOCS = {
       about:
         'Listens no more, answers what clients have asked, and closes their connections and all ' +
         'exports. Writes that wait for the end of a mirror are refused (ESHUTDOWN): that end may ' +
-        'wait for `job-finalize` from who waits for this reply.',
+        'wait for `job-finalize` from who waits for this reply. What waits for the target of a ' +
+        'mirror, because a mirror of that one is pending, is waited for.',
       errors: { 'NBD server not running': 'nobody has started it' },
     },
     'nbd-server-add': {

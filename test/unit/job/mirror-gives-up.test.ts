@@ -164,6 +164,26 @@ describe('a copy that hangs at the target of a mirror that has failed', () => {
     expect([job.error, bitmap.count, bitmap.busy]).toEqual(['Input/output error', 131_072, false]);
   });
 
+  it.each(['fails', 'is cancelled'])('waits while others arrive, when it %s', async (end) => {
+    const unit = 65_536;
+    const rig = new MirrorRig({ size: 8 * unit });
+    const parts = [0, 2, 4, 6].map((at): [number, number] => [at * unit, unit]);
+    const bitmap = rig.bitmap('b0', parts);
+    await rig.source.disk.write(0, pattern(8 * unit, 1));
+    let writes = 0;
+    rig.target.meddle = (verb, { offset }) => {
+      if (verb !== 'write') return;
+      writes++;
+      if (offset === 0 && end === 'fails') return eio();
+      return new Promise((resolve) => setTimeout(resolve, 400 * (offset / unit)));
+    };
+    const job = rig.mirror({ bitmap: 'b0' });
+    await expect.poll(() => writes).toBe(4);
+    if (end === 'is cancelled') job.cancel({ force: true });
+    await job.ended;
+    expect([rig.target.cancelled, bitmap.busy]).toEqual([0, false]);
+  });
+
   it('is waited for while others use the target, unless the operator cancels', async () => {
     const { rig, bitmap } = await failing();
     rig.graph.use(rig.target, { kind: 'export', name: 'r' }, { writable: false });

@@ -119,6 +119,32 @@ describe('nbd-server-stop', () => {
     await stopped;
   });
 
+  it('refuses what comes to be held back when it has waited elsewhere', async () => {
+    await run('object-add', {
+      'qom-type': 'throttle-group',
+      id: 'tg',
+      limits: { 'iops-total': 4 },
+    });
+    const throttled = { driver: 'throttle', 'node-name': 't', 'throttle-group': 'tg', file: 'a' };
+    await mirror('m0', 'a', 'b', { 'auto-finalize': false });
+    await run('blockdev-add', throttled);
+    await addExport('t', true);
+    await run('block-job-cancel', { device: 'm0' });
+    await told('BLOCK_JOB_PENDING', { id: 'm0' });
+    const client = await connect('t');
+    for (let cookieLow = 0; cookieLow < 3; cookieLow++) {
+      client.request({ type: wire.NBD_CMD_WRITE, length: 4, cookieLow }, 'data');
+    }
+    const [held] = rig.storage.nbd.list();
+    await expect.poll(() => held!.exported.counters.writes).toBe(3);
+    const stopped = run('nbd-server-stop');
+    for (let cookie = 0; cookie < 3; cookie++) {
+      expect(await client.reply()).toMatchObject({ cookie, error: wire.NBD_ESHUTDOWN });
+    }
+    client.close();
+    await stopped;
+  });
+
   it('leaves alone what a mirror writes to a disk that clients only read', async () => {
     await mirror('m0', 'a', 'b');
     await addExport('b', false);
@@ -135,6 +161,23 @@ describe('nbd-server-stop', () => {
     await expect.poll(() => begins('b')).toBe('data');
     expect(rig.events.map(({ event }) => event)).not.toContain('BLOCK_JOB_ERROR');
   });
+});
+
+it('a forced cancel does not wait for a pending mirror below a node below it', async () => {
+  await mirror('m1', 'a', 'c', { 'auto-finalize': false });
+  await run('blockdev-add', { driver: 'raw', 'node-name': 'r', file: 'a' });
+  await addExport('r', true);
+  await mirror('m0', 'r', 'b');
+  await run('block-job-cancel', { device: 'm1' });
+  await told('BLOCK_JOB_PENDING', { id: 'm1' });
+  const client = await connect('r');
+  client.request({ type: wire.NBD_CMD_WRITE, length: 4 }, 'data');
+  await pause(20);
+  await run('block-job-cancel', { device: 'm0', force: true });
+  await told('BLOCK_JOB_CANCELLED', { device: 'm0' });
+  await finalize('m1');
+  expect(await client.reply()).toMatchObject({ error: 0 });
+  client.close();
 });
 
 it('at the end of the process what was held back is written', async () => {
