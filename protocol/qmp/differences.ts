@@ -169,15 +169,6 @@ export const DIFFERENCES = {
     why: 'A sparse disk takes as long as what is in it, and so says its progress.',
     shownBy: [MODES, 'does nothing where both are zero, though the target has data elsewhere'],
   },
-  'sync-top': {
-    what: '`sync: top` of `blockdev-mirror` where nothing is below the source',
-    qemu: '10.0 makes it `full`',
-    ours: 'what is allocated is copied; where the source has holes the target stays as it is',
-    why:
-      'It is for a target that has what is below the source. Where that may have something else, ' +
-      '`full` makes it equal.',
-    shownBy: ['test/iotests/041-sync-modes.test.ts', 'top: only what is allocated travels'],
-  },
   convergence: {
     what: 'the way to the end under load',
     qemu: 'copies until it is lucky',

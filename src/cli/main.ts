@@ -98,8 +98,8 @@ listening(program.command('serve'))
   .addOption(
     new Option(
       '--sync <mode>',
-      'what is copied at first: all, what the source has data for, or nothing; elsewhere the ' +
-        'target must be equal to the source already',
+      'what is copied at first: all (top is the same, as nothing here has a backing file), or ' +
+        'nothing; then the target must be equal to the source already',
     )
       .choices(['full', 'top', 'none'])
       .default('full'),

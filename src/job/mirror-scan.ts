@@ -7,7 +7,7 @@ import { MiB } from '../util/limits.ts';
  * What a new mirror must copy. The filter marks client writes already, so a range that changes
  * after the scan has passed it is dirty anyway: the scan only ever adds bits.
  */
-export type SyncMode = 'full' | 'top' | 'none';
+export type SyncMode = 'full' | 'none';
 
 const EXTENTS_MAX = 1024;
 /** Questions to a target on their way: a server far away tells of 2 GiB with each answer. */
@@ -17,8 +17,8 @@ const ANSWER_BYTES_MIN = 16 * MiB;
 
 /**
  * Marks what `sync` asks for. A full mirror needs only what the source or the target has as data:
- * where both read as zeroes there is nothing to do. `top` needs only what is allocated in the
- * source itself. `pausePoint` is called between the steps and tells whether to go on.
+ * where both read as zeroes there is nothing to do. `pausePoint` is called between the steps and
+ * tells whether to go on.
  */
 export async function markInitial(options: {
   sync: SyncMode;
@@ -34,15 +34,14 @@ export async function markInitial(options: {
 }): Promise<void> {
   const { sync, source, dirty, pausePoint } = options;
   if (sync === 'none' || source.size === 0) return;
-  if (sync === 'full' && !options.targetIsZero && !(await markTargetData(options))) {
+  if (!options.targetIsZero && !(await markTargetData(options))) {
     // Through the map: a write that has just come has told parts of its granule apart.
     dirty.mark(0, source.size);
     return;
   }
   for (let at = 0; at < source.size && (await pausePoint()); ) {
     for (const extent of await source.blockStatus(at, source.size - at, EXTENTS_MAX)) {
-      const skip = sync === 'top' ? extent.hole : extent.zero;
-      if (!skip) dirty.mark(extent.offset, extent.length);
+      if (!extent.zero) dirty.mark(extent.offset, extent.length);
       at = extent.offset + extent.length;
     }
   }

@@ -33,9 +33,7 @@ export interface MirrorOptions {
   target: BlockNode;
   /** Name of the node whose place the target takes at the end: the source, or nothing else. */
   replaces?: string | undefined;
-  sync: SyncMode | 'incremental' | 'bitmap';
-  /** `top` is `full`, but for a bitmap, which goes with what is called `full` alone. */
-  topIsAll?: boolean | undefined;
+  sync: SyncMode | 'top' | 'incremental' | 'bitmap';
   /** Name of the caller's working bitmap on the source. */
   bitmap?: string | undefined;
   copyMode?: CopyMode | undefined;
@@ -75,7 +73,9 @@ export function startMirror(
   const callersBitmap = checkBitmap(options);
   checkReplaces(graph, options);
   const bufSize = options.bufSize ?? 0;
-  const sync = options.sync === 'top' && options.topIsAll ? 'full' : options.sync;
+  // Nothing here has a backing file: its top is all of it, and holes are zeroes to send. (A raw
+  // disk counts as allocated everywhere in QEMU.)
+  const sync = options.sync === 'top' ? 'full' : options.sync;
   if (sync === 'incremental' || sync === 'bitmap') {
     throw new RefusedError(`Sync mode '${sync}' not supported`);
   }
@@ -109,7 +109,7 @@ export function startMirror(
     onTargetError: options.onTargetError ?? 'report',
     targetIsZero: options.targetIsZero ?? false,
     // What makes diff images: less than everything, or whole clusters.
-    trustsZeroes: sync === 'full' && callersBitmap === undefined && clusterBytes === 1,
+    trustsZeroes: options.sync === 'full' && callersBitmap === undefined && clusterBytes === 1,
     window: copyWindow(bufSize, Math.max(bitmap.granularity, clusterBytes)),
   });
   registry.add(job);

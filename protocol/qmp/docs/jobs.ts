@@ -193,7 +193,7 @@ export const JOB_DOCS = {
       about: 'What a mirror copies at first.',
       members: {
         full: 'All of the source.',
-        top: 'What is allocated in the source; the target has zeroes, or the same, elsewhere.',
+        top: 'As `full`: no node here has a backing file, and a raw disk is all there.',
         none: 'Nothing: only what is written from now on.',
         incremental: "Another job's mode: refused.",
         bitmap: "Another job's mode: refused.",

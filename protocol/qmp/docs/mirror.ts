@@ -16,9 +16,7 @@ const MEMBERS = {
     about: 'Name of the node whose place the target takes: the source itself, or refused.',
     default: 'the source',
   },
-  sync:
-    'What is copied at first. No node here has a backing file, so `top` (of `drive-mirror`) is ' +
-    '`full`.',
+  sync: 'What is copied at first. No node here has a backing file, so `top` is `full`.',
   bitmap: {
     about:
       'Name of the *working bitmap*, on the source node itself: recording, not busy, and ' +

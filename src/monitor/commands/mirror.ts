@@ -41,8 +41,6 @@ export function mirrorCommands(
           ...commonOptions(given),
           source,
           target,
-          // Nothing here has a backing file: its top is all of it, and holes are zeroes to send.
-          topIsAll: true,
           unmap: given.unmap,
         });
         const letGo = () => nodes.letGo(target);
