@@ -164,7 +164,17 @@ export class FileNode extends BlockNode {
     try {
       if (!this.readOnly) await this.flush();
     } finally {
+      this.#unlock();
       this.#held.letGo();
+    }
+  }
+
+  /** Somebody may read it still, and keeps nobody else from it. */
+  #unlock(): void {
+    try {
+      this.#options.syscalls.tryLock(this.#fd, 'none');
+    } catch {
+      // Where nothing can be locked, nothing is.
     }
   }
 

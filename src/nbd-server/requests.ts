@@ -211,12 +211,13 @@ export class Requests {
     if (length > FILE_READ_BYTES_MAX) return false;
     const bytes = this.#export.node.fileBytes(offset, length, false);
     if (bytes === undefined) return false;
+    bytes.orNothing = true;
     const head = Buffer.allocUnsafe(this.#replies.readPrefixBytes);
     this.#replies.writeReadPrefix(head, 0, request);
     this.#output.sendFile(head, bytes, () => {
       bytes.end();
       if (bytes.failure === undefined) return;
-      // Zeroes went out in place of data, behind a header that says all is well.
+      // The header has said that all is well.
       const what = `Cannot read ${length} bytes at ${offset} any more`;
       const { code, message } = asBlockError(bytes.failure, what);
       this.#count(code, message);

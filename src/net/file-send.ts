@@ -86,8 +86,16 @@ export class FileSend {
     } catch (error) {
       this.#bytes.failure ??= error as Error;
     }
-    // The peer was promised so many bytes.
-    if (this.#bytes.failure !== undefined) copy.fill(0);
+    if (this.#bytes.failure !== undefined) {
+      if (this.#bytes.orNothing) {
+        this.#socket.destroy();
+        // Later: who has just begun to send does not know yet that it takes longer.
+        process.nextTick(this.#onSent);
+        return;
+      }
+      // The peer was promised so many bytes.
+      copy.fill(0);
+    }
     const head = this.#head;
     this.#sent(head.length + length);
     this.#socket.cork();

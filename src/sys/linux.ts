@@ -6,6 +6,7 @@ import { DirtyPages } from './dirty-pages.ts';
 import { fileLocks } from './file-lock.ts';
 import { ifPossible } from './if-possible.ts';
 import { IoRing } from './io-ring.ts';
+import { PageResidency } from './page-residency.ts';
 import { readInPool, writeInPool } from './pool-io.ts';
 import { socketCalls } from './socket-calls.ts';
 import { SocketPipe } from './socket-pipe.ts';
@@ -75,6 +76,7 @@ export function linuxSyscalls(): Syscalls {
   const sendOffset = new BigInt64Array(1);
   const disk = lazily(() => transfersOf(libc, address));
   const dirtyPages = ifPossible(() => new DirtyPages());
+  const pageResidency = new PageResidency(libc, pageBytes);
   const socketPipe = ifPossible(() => new SocketPipe(libc, pageBytes));
 
   return {
@@ -89,7 +91,7 @@ export function linuxSyscalls(): Syscalls {
       cacheRange[1] = BigInt(length);
       if (cachestat(SYS_CACHESTAT, fd, cacheRange, cacheFound, 0) !== 0) return false;
       const pages = Math.ceil((offset + length) / pageBytes) - Math.floor(offset / pageBytes);
-      return Number(cacheFound[0]) === pages;
+      return Number(cacheFound[0]) === pages && pageResidency.has(fd, offset, length);
     },
 
     sendFile(socket, head, fd, offset, length) {

@@ -14,7 +14,10 @@ import { portableSyscalls } from './portable.ts';
 export interface Syscalls {
   /** Reads from the page cache alone, at once: how many bytes from `offset` on it found there. */
   readCached(fd: number, buffer: Buffer, offset: number): number;
-  /** Whether all of the range is in the page cache, or is on its way there. */
+  /**
+   * Whether all of the range is in the page cache. Of a file that is neither ours nor ours to write
+   * that includes what is on its way there.
+   */
   isCached(fd: number, offset: number, length: number): boolean;
   /**
    * Gives a socket what it takes at once of `head` and, behind it, of a file's bytes, from the page

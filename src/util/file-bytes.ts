@@ -4,8 +4,10 @@
  */
 export interface FileBytes {
   readonly length: number;
-  /** Why some of them could not be had: zeroes went out in their place. */
+  /** Why some of them could not be had: zeroes went out in their place, unless `orNothing`. */
   failure: Error | undefined;
+  /** Zeroes would be taken for them: the connection ends where they begin. */
+  orNothing?: boolean;
   /**
    * Gives the socket `head` and behind it, from `start` on, what it takes at once: how many bytes
    * of both; 0 if it cannot.
