@@ -83,13 +83,13 @@ export async function extentsOf(
   const end = range.offset + range.length;
   const wanted = range.offset + Math.min(bytesMin, range.length);
   let found = await told(source, range, extentsMax);
-  for (let asked = 1; ; asked++) {
+  for (let questions = 1; ; questions++) {
     const last = found[found.length - 1]!;
     const at = last.offset + last.length;
     if (at >= wanted) return found;
     const rest = { offset: at, length: end - at };
     const more =
-      asked < QUESTIONS_MAX
+      questions < QUESTIONS_MAX
         ? await told(source, rest, extentsMax)
         : [{ offset: at, length: wanted - at, hole: false, zero: false }];
     found = [...found, ...more];
