@@ -153,6 +153,20 @@ export const DIFFERENCES = {
     why: 'Space comes back as it does without a mirror.',
     shownBy: ['test/iotests/132-discard.test.ts', 'after READY'],
   },
+  'trim-of-nothing': {
+    what: 'a trim that a node lets pass, and one below, or its server, does not take',
+    qemu: 'marks the bitmaps of the node',
+    ours: 'marks none',
+    why: 'Nothing has changed, so there is nothing to copy.',
+    shownBy: ['test/interop/space.test.ts', 'marks no trim that a node below does not take'],
+  },
+  'reopened-discard': {
+    what: '`discard` that is left out in `blockdev-reopen`',
+    qemu: 'stays as it was',
+    ours: 'is `ignore` then',
+    why: 'Whatever is left out gets its default, as QEMU says itself.',
+    shownBy: ['test/interop/space.test.ts', 'resets what a reopening leaves out'],
+  },
   'parts-of-granules': {
     what: 'what a small write sends',
     qemu: 'its whole granule',

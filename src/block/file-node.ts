@@ -8,7 +8,6 @@ import type { FileBytes } from '../util/file-bytes.ts';
 import { KiB, MiB } from '../util/limits.ts';
 import type { Log } from '../util/log.ts';
 import { AlignedAccess } from './aligned.ts';
-import { isZero } from './detect-zeroes.ts';
 import { DirectDisk } from './file-node-direct.ts';
 import { FileExtents } from './file-node-extents.ts';
 import { SharedFlush } from './file-node-flush.ts';
@@ -40,20 +39,9 @@ export interface FileNodeOptions {
     /** Flush and FUA do nothing: for disks that may be lost in a crash. */
     noFlush: boolean;
   };
-  /** Whether discards, and zeroes that may be unmapped, deallocate. */
-  discard: 'unmap' | 'ignore';
-  /** Whether writes of zeroes become zeroes (`on`), deallocated where possible (`unmap`). */
-  detectZeroes: 'off' | 'on' | 'unmap';
   syscalls: Syscalls;
   clock: Clock;
   log: Log;
-}
-
-/** What an open file can be told anew; as in `FileNodeOptions`. */
-export interface FileBehaviour {
-  readonly discard: FileNodeOptions['discard'];
-  readonly detectZeroes: FileNodeOptions['detectZeroes'];
-  readonly noFlush: boolean;
 }
 
 export class FileNode extends BlockNode {
@@ -62,8 +50,9 @@ export class FileNode extends BlockNode {
   override readOnly: boolean;
   override readonly limits: BlockLimits;
   readonly filename: string;
+  /** As in `FileNodeOptions`; an open file can be told anew. */
+  noFlush: boolean;
   readonly #options: FileNodeOptions;
-  #behaviour: FileBehaviour;
   readonly #fd: number;
   readonly #held: HeldFile;
   #isOpenForWriting: boolean;
@@ -96,8 +85,7 @@ export class FileNode extends BlockNode {
       transferBytesMax: 64 * MiB,
     };
     this.#options = options;
-    const { discard, detectZeroes, cache } = options;
-    this.#behaviour = { discard, detectZeroes, noFlush: cache.noFlush };
+    this.noFlush = options.cache.noFlush;
     this.#fd = fd;
     this.#held = new HeldFile(fd);
     this.#isOpenForWriting = !readOnly;
@@ -116,15 +104,11 @@ export class FileNode extends BlockNode {
 
   override get features(): BlockFeatures {
     return {
-      discard: this.#behaviour.discard === 'unmap',
+      discard: true,
       fastZero: this.#disk.zeroesAreFast,
       cheapZero: this.#disk.zeroesAreCheap,
       freeStatus: true,
     };
-  }
-
-  setBehaviour(behaviour: FileBehaviour): void {
-    this.#behaviour = behaviour;
   }
 
   /** What is open for writing stays so; its lock says what we do with it. */
@@ -208,11 +192,6 @@ export class FileNode extends BlockNode {
   protected override doWrite(offset: number, data: Buffer, flags: number): Completion {
     const { length } = data;
     if (length === 0) return;
-    const { detectZeroes } = this.#behaviour;
-    if (detectZeroes !== 'off' && isZero(data)) {
-      const unmap = detectZeroes === 'unmap' ? ZERO_MAY_UNMAP : 0;
-      return this.doWriteZeroes(offset, length, (flags & WRITE_FUA) | unmap);
-    }
     let done: Completion;
     try {
       done = this.#io.write(offset, data, this.#mustBeDurable(flags) ? WRITE_FUA : 0);
@@ -229,7 +208,6 @@ export class FileNode extends BlockNode {
     length: number,
     arrived: Arrived,
   ): Received | undefined {
-    if (this.#behaviour.detectZeroes !== 'off') return undefined;
     const received = this.#disk.receive(offset, length, arrived);
     if (received !== undefined) this.#extents.wrote(offset, touchedBytes(received));
     return received;
@@ -237,20 +215,19 @@ export class FileNode extends BlockNode {
 
   protected override doWriteZeroes(offset: number, length: number, flags: number): Completion {
     if (length === 0) return;
-    const free = this.#behaviour.discard === 'unmap' && (flags & ZERO_MAY_UNMAP) !== 0;
-    const how = (free ? ZERO_MAY_UNMAP : 0) | (flags & ZERO_NO_FALLBACK);
+    const how = flags & (ZERO_MAY_UNMAP | ZERO_NO_FALLBACK);
     const done = this.#durably(flags, () => this.#io.writeZeroes(offset, length, how));
     return this.#changed(done, 'zero', offset, length);
   }
 
   protected override doDiscard(offset: number, length: number, flags: number): Completion {
-    if (length === 0 || this.#behaviour.discard === 'ignore') return;
+    if (length === 0) return;
     const done = this.#durably(flags, () => this.#io.discard(offset, length, 0));
     return this.#changed(done, 'discard', offset, length);
   }
 
   protected override doFlush(): Completion {
-    if (this.#behaviour.noFlush) return;
+    if (this.noFlush) return;
     return this.#flush.flush().catch((error: unknown) => {
       throw this.fail(error, 'flush');
     });
@@ -291,7 +268,7 @@ export class FileNode extends BlockNode {
   }
 
   #mustBeDurable(flags: number): boolean {
-    return (flags & WRITE_FUA) !== 0 && !this.#behaviour.noFlush;
+    return (flags & WRITE_FUA) !== 0 && !this.noFlush;
   }
 
   async #durably(flags: number, change: () => Completion): Promise<void> {

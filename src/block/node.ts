@@ -7,6 +7,7 @@ import type { FileBytes } from '../util/file-bytes.ts';
 import { type Generation, InFlight } from '../util/in-flight.ts';
 import { type Watcher, watch } from '../util/pending.ts';
 import { ArrivingWrites } from './arriving-writes.ts';
+import { isZero } from './detect-zeroes.ts';
 
 /**
  * A vertex of the block graph: a disk, or a filter above one. Every kind of disk has this shape.
@@ -51,7 +52,7 @@ export interface BlockLimits {
 }
 
 export interface BlockFeatures {
-  /** Discard deallocates; without it a discard succeeds and does nothing. */
+  /** The disk can deallocate; without it a discard succeeds and does nothing. */
   readonly discard: boolean;
   /** Write-zeroes costs less than writing zeroes, so ZERO_NO_FALLBACK can succeed. */
   readonly fastZero: boolean;
@@ -59,6 +60,14 @@ export interface BlockFeatures {
   readonly cheapZero: boolean;
   /** Block status is told at once, without a promise: it is worth asking before each long read. */
   readonly freeStatus: boolean;
+}
+
+/** What an operator wants of a disk's space, in the words of QMP: of each node by itself. */
+export interface SpaceOptions {
+  /** `ignore`: discards do nothing, and zeroes deallocate nothing. */
+  readonly discard: 'ignore' | 'unmap';
+  /** What data that is zero is written as: zeroes (`on`) that may deallocate (`unmap`). */
+  readonly detectZeroes: 'off' | 'on' | 'unmap';
 }
 
 export interface DiskRange {
@@ -75,6 +84,8 @@ export abstract class BlockNode {
   abstract readonly readOnly: boolean;
   abstract readonly limits: BlockLimits;
   abstract readonly features: BlockFeatures;
+  /** Unless told otherwise, it does what it is asked to. */
+  space: SpaceOptions = { discard: 'unmap', detectZeroes: 'off' };
   /** The node that requests are passed to, as they are or moved; undefined for a disk. */
   get child(): BlockNode | undefined {
     return undefined;
@@ -94,6 +105,12 @@ export abstract class BlockNode {
     this.name = name;
   }
 
+  /** Whether a discard may change anything: the disk can, and no node on the way ignores it. */
+  get discards(): boolean {
+    if (this.space.discard === 'ignore') return false;
+    return this.child?.discards ?? this.features.discard;
+  }
+
   /** Fills the whole buffer from `offset` on. */
   read(offset: number, buffer: Buffer): Completion {
     this.#assertRange(offset, buffer.length);
@@ -102,6 +119,11 @@ export abstract class BlockNode {
 
   write(offset: number, data: Buffer, flags = 0): Completion {
     this.#assertWritable(offset, data.length);
+    const { detectZeroes } = this.space;
+    if (detectZeroes !== 'off' && isZero(data)) {
+      const unmap = detectZeroes === 'unmap' ? ZERO_MAY_UNMAP : 0;
+      return this.writeZeroes(offset, data.length, flags | unmap);
+    }
     const { recording } = this.#bitmaps;
     let done: Completion;
     try {
@@ -141,7 +163,7 @@ export abstract class BlockNode {
    * come by `write`.
    */
   receive(offset: number, length: number, arrived: Arrived): Received | undefined {
-    if (this.readOnly) return undefined;
+    if (this.readOnly || this.space.detectZeroes !== 'off') return undefined;
     this.#assertRange(offset, length);
     const received = this.doReceive(offset, length, arrived);
     const bytes = received === undefined ? 0 : touchedBytes(received);
@@ -155,9 +177,10 @@ export abstract class BlockNode {
   writeZeroes(offset: number, length: number, flags = 0): Completion {
     this.#assertWritable(offset, length);
     const { recording } = this.#bitmaps;
+    const how = this.space.discard === 'unmap' ? flags : flags & ~ZERO_MAY_UNMAP;
     let done: Completion;
     try {
-      done = this.doWriteZeroes(offset, length, flags);
+      done = this.doWriteZeroes(offset, length, how);
     } finally {
       if (recording.length !== 0) record(recording, offset, length);
     }
@@ -170,7 +193,7 @@ export abstract class BlockNode {
   discard(offset: number, length: number, flags = 0): Completion {
     this.#assertWritable(offset, length);
     // Nothing changes, as in QEMU: there is nothing to record, nor for a mirror to copy.
-    if (!this.features.discard) return (flags & WRITE_FUA) === 0 ? undefined : this.flush();
+    if (!this.discards) return (flags & WRITE_FUA) === 0 ? undefined : this.flush();
     const { recording } = this.#bitmaps;
     let done: Completion;
     try {

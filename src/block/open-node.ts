@@ -8,15 +8,15 @@ import { FileNode } from './file-node.ts';
 import type { NodeUse } from './graph.ts';
 import { MemoryNode } from './memory-node.ts';
 import { NbdNode } from './nbd-node.ts';
-import type { BlockNode } from './node.ts';
+import type { BlockNode, SpaceOptions } from './node.ts';
 import { RawNode } from './raw-node.ts';
 import type { ThrottleGroup } from './throttle-group.ts';
 import { ThrottleNode } from './throttle-node.ts';
 
 /**
  * From the options of a node, in the shape of QMP's `BlockdevOptions`, to the node: one entry a
- * driver. Options that a driver cannot follow are passed over: `aio` by all, `cache`, `discard` and
- * `detect-zeroes` by all but files.
+ * driver. Options that a driver cannot follow are passed over: `aio` by all, `cache` by all but
+ * files.
  */
 export interface CommonOptions {
   readonly 'node-name'?: string | undefined;
@@ -94,7 +94,17 @@ export async function openNode(
   options: NodeOptions,
   context: OpenContext,
 ): Promise<BlockNode> {
-  checkDetectZeroes(options);
+  const space = spaceOf(options);
+  const node = await openDriver(name, options, context);
+  node.space = space;
+  return node;
+}
+
+async function openDriver(
+  name: string,
+  options: NodeOptions,
+  context: OpenContext,
+): Promise<BlockNode> {
   switch (options.driver) {
     case 'file':
     case 'host_device':
@@ -110,11 +120,15 @@ export async function openNode(
   }
 }
 
-export function checkDetectZeroes(options: CommonOptions): void {
-  if (options['detect-zeroes'] !== 'unmap' || options.discard === 'unmap') return;
-  throw new RefusedError(
-    'setting detect-zeroes to unmap is not allowed without setting discard operation to unmap',
-  );
+/** Throws where they contradict each other. */
+export function spaceOf(options: CommonOptions): SpaceOptions {
+  const { discard = 'ignore', 'detect-zeroes': detectZeroes = 'off' } = options;
+  if (detectZeroes === 'unmap' && discard !== 'unmap') {
+    throw new RefusedError(
+      'setting detect-zeroes to unmap is not allowed without setting discard operation to unmap',
+    );
+  }
+  return { discard, detectZeroes };
 }
 
 async function openFile(
@@ -144,8 +158,6 @@ async function openWritableOrNot(
         direct: options.cache?.direct ?? false,
         noFlush: options.cache?.['no-flush'] ?? false,
       },
-      discard: options.discard ?? 'ignore',
-      detectZeroes: options['detect-zeroes'] ?? 'off',
       ...context,
     });
   const readOnly = options['read-only'] ?? false;
@@ -201,14 +213,16 @@ export function throttleGroup(options: ThrottleOptions, context: NodeHost): Thro
   throw new RefusedError(`Throttle group '${name}' does not exist`);
 }
 
-/** A child that is described in its parent's options takes over what it does not say itself. */
+/**
+ * A child that is described in its parent's options takes over what it does not say itself; not
+ * `detect-zeroes`, for what passes the parent has been looked at.
+ */
 export function childOptions(options: RawOptions | ThrottleOptions): NodeOptions | string {
   if (typeof options.file === 'string') return options.file;
   const inherited: CommonOptions = {
     'read-only': options['read-only'],
     'auto-read-only': options['auto-read-only'],
     discard: options.discard,
-    'detect-zeroes': options['detect-zeroes'],
     cache: { ...options.cache, ...options.file.cache },
   };
   const given = Object.entries(options.file).filter(([, value]) => value !== undefined);

@@ -2,13 +2,13 @@ import { RefusedError } from '../util/errors.ts';
 import { FileNode } from './file-node.ts';
 import type { BlockGraph, NodeUse } from './graph.ts';
 import type { BlockNode } from './node.ts';
-import { checkDetectZeroes, type NodeHost, type NodeOptions, throttleGroup } from './open-node.ts';
+import { type NodeHost, type NodeOptions, spaceOf, throttleGroup } from './open-node.ts';
 import { ThrottleNode } from './throttle-node.ts';
 
 /**
  * What `blockdev-reopen` can change of an open node: whether it may be written to, what becomes of
- * discards, zeroes and flushes of a file, the group of a throttle node. Every change happens at
- * once and can be taken back at once, so that a list of them is all or nothing.
+ * discards and zeroes, what of a file's flushes, the group of a throttle node. Every change happens
+ * at once and can be taken back at once, so that a list of them is all or nothing.
  */
 const CHANGEABLE = new Set([
   'node-name',
@@ -46,19 +46,22 @@ export function applyOptions(
   after: NodeOptions,
   host: NodeHost,
 ): () => void {
-  checkDetectZeroes(after);
-  const { readOnly } = node;
+  const space = spaceOf(after);
+  const { readOnly, space: spaceBefore } = node;
   setReadOnly(node, after);
-  // A node on top is read-only also because of what is below: what it is itself its options say.
+  node.space = space;
   const back = () => {
+    node.space = spaceBefore;
+    // A node on top is read-only also because of what is below: what it is itself its options say.
     if (node.child === undefined) node.setReadOnly(readOnly);
     else setReadOnly(node, before);
   };
   if (node instanceof FileNode) {
-    node.setBehaviour(behaviourOf(after));
+    const { noFlush } = node;
+    node.noFlush = after.cache?.['no-flush'] ?? false;
     return () => {
       back();
-      node.setBehaviour(behaviourOf(before));
+      node.noFlush = noFlush;
     };
   }
   if (!(node instanceof ThrottleNode) || after.driver !== 'throttle') return back;
@@ -81,14 +84,6 @@ function setReadOnly(node: BlockNode, options: NodeOptions): void {
   } catch (error) {
     if (!options['auto-read-only']) throw error;
   }
-}
-
-function behaviourOf(options: NodeOptions) {
-  return {
-    discard: options.discard ?? 'ignore',
-    detectZeroes: options['detect-zeroes'] ?? 'off',
-    noFlush: options.cache?.['no-flush'] ?? false,
-  } as const;
 }
 
 /** Throws when the node is read-only now and somebody writes to it, through whatever nodes. */

@@ -151,6 +151,7 @@ async function addTarget(
     'node-name': 'window',
     file: 'target',
     size,
+    discard: 'unmap',
   });
   return 'window';
 }

@@ -77,6 +77,7 @@ async function setUp(directory: string, daemon: Daemon, target: Daemon): Promise
     driver: 'x-memory',
     'node-name': 'disk',
     size: DISK_BYTES,
+    discard: 'unmap',
   });
   await exportNode(target, 'disk', join(directory, 'target.sock'));
 
@@ -95,6 +96,7 @@ async function setUp(directory: string, daemon: Daemon, target: Daemon): Promise
     driver: 'nbd',
     server: { type: 'unix', path: join(directory, 'target.sock') },
     'node-name': 'target',
+    discard: 'unmap',
   });
   await exportNode(daemon, 'source', join(directory, 'source.sock'));
   const load = await SampleLoad.start({

@@ -104,12 +104,12 @@ export async function receive(
 }
 
 function sourceNode(options: ServeOptions): NodeOptions {
-  const { readOnly, offset, size, cache, discard, detectZeroes } = options;
+  const { readOnly, offset, size, cache, discard = 'unmap', detectZeroes } = options;
   const isWindow = offset !== undefined || size !== undefined;
   const disk = {
     ...patientDisk(options.source, options),
     'read-only': readOnly,
-    discard: discard ?? 'unmap',
+    discard,
     ...(detectZeroes && { 'detect-zeroes': detectZeroes }),
     ...(cache === 'none' && { cache: { direct: true } }),
   } as NodeOptions;
@@ -118,6 +118,7 @@ function sourceNode(options: ServeOptions): NodeOptions {
     driver: 'raw',
     'node-name': 'source',
     'read-only': readOnly,
+    discard,
     file: disk,
     ...(offset !== undefined && { offset }),
     ...(size !== undefined && { size }),

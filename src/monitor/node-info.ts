@@ -26,7 +26,7 @@ export function describeNode(
     children: childrenOf(node),
     active: true,
     encrypted: false,
-    detect_zeroes: node instanceof FileNode ? (options?.['detect-zeroes'] ?? 'off') : 'off',
+    detect_zeroes: node.space.detectZeroes,
     image: { filename: file, format: node.driver, 'virtual-size': node.size, 'dirty-flag': false },
     cache: {
       writeback: true,

@@ -33,6 +33,7 @@ export class Mirror {
       'node-name': 'target',
       server: { type: 'unix', path: socketOf(target) },
       export: '',
+      discard: 'unmap',
     });
     return new Mirror(server, source, readAt);
   }

@@ -167,6 +167,17 @@ export function blockNodeSuite(title: string, make: MakeNode): void {
       expect(after.equals(data)).toBe(true);
     });
 
+    it('keeps what is discarded when it is told to, and finds zeroes', async () => {
+      const data = pattern(SIZE, 5);
+      await node.write(0, data);
+      const { space } = node;
+      node.space = { discard: 'ignore', detectZeroes: 'on' };
+      await node.discard(0, SIZE, WRITE_FUA);
+      await node.write(70_001, Buffer.alloc(100_003), WRITE_FUA);
+      node.space = space;
+      await expectContent(node, data.fill(0, 70_001, 170_004));
+    });
+
     it('flushes, and writes through', async () => {
       await node.write(0, pattern(5000, 1));
       await Promise.all([node.flush(), node.flush(), node.flush()]);
@@ -230,9 +241,9 @@ export function blockNodeSuite(title: string, make: MakeNode): void {
       await node.writeZeroes(10_240, 512);
       await node.discard(20_480, 512);
       // What changes nothing leaves nothing to copy.
-      const { discard } = node.features;
-      const bytes = discard ? 2048 : 1536;
-      expect([bitmap.isDirty(10_240), bitmap.isDirty(20_480)]).toEqual([true, discard]);
+      const { discards } = node;
+      const bytes = discards ? 2048 : 1536;
+      expect([bitmap.isDirty(10_240), bitmap.isDirty(20_480)]).toEqual([true, discards]);
       expect(bitmap.count).toBe(bytes);
       await node.read(0, Buffer.alloc(4096));
       await node.flush();

@@ -1,7 +1,8 @@
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { FileNode, type FileNodeOptions } from '../../src/block/file-node.ts';
+import { FileNode } from '../../src/block/file-node.ts';
+import type { SpaceOptions } from '../../src/block/node.ts';
 import { loadSyscalls, type Syscalls } from '../../src/sys/syscalls.ts';
 import { type Clock, systemClock } from '../../src/util/clock.ts';
 import { silentLog } from '../../src/util/log.ts';
@@ -9,37 +10,36 @@ import { attachLoop } from '../support/loop-device.ts';
 import { Scope } from '../support/process.ts';
 import type { MakeNode } from './block-node-suite.ts';
 
-export interface FileKind {
+export interface FileKind extends Partial<SpaceOptions> {
   ffi?: boolean;
   /** Where the file is made: another kind of file system. */
   directory?: string;
   direct?: boolean;
   noFlush?: boolean;
-  discard?: FileNodeOptions['discard'];
-  detectZeroes?: FileNodeOptions['detectZeroes'];
   /** By which it finds out that a write was slow. */
   clock?: Clock;
   /** Instead of what the kernel says. */
   syscalls?: Partial<Syscalls>;
 }
 
-export function openFileNode(
+export async function openFileNode(
   filename: string,
   readOnly: boolean,
   kind: FileKind = {},
 ): Promise<FileNode> {
   const syscalls = loadSyscalls({ ffi: kind.ffi ?? true, log: silentLog });
-  return FileNode.open({
+  const node = await FileNode.open({
     name: 'disk0',
     filename,
     readOnly,
     cache: { direct: kind.direct ?? false, noFlush: kind.noFlush ?? false },
-    discard: kind.discard ?? 'unmap',
-    detectZeroes: kind.detectZeroes ?? 'off',
     syscalls: { ...syscalls, ...kind.syscalls },
     clock: kind.clock ?? systemClock,
     log: silentLog,
   });
+  const { discard = 'unmap', detectZeroes = 'off' } = kind;
+  node.space = { discard, detectZeroes };
+  return node;
 }
 
 /** A sparse file in a directory of its own, and how to take both away. */

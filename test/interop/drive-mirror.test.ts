@@ -137,6 +137,17 @@ describePeers('drive-mirror to qemu-nbd', ['qemu-nbd'], () => {
     expect(await jobsNodes(rig)).toEqual([]);
   });
 
+  it.each(['ignore', 'unmap'] as const)('has discard %s, as the source has', async (discard) => {
+    const { uri } = await startQemuNbd({ file: await newFile() });
+    const rig = await makeRig();
+    rig.source.space = { discard, detectZeroes: 'on' };
+    await drive(rig, uri, { 'node-name': 'there', format: 'raw' });
+    for (const node of [named(rig, 'there'), named(rig, 'there')?.child]) {
+      expect(node?.space).toEqual({ discard, detectZeroes: 'off' });
+    }
+    await end(rig);
+  });
+
   it('gives no storage back when unmap is false', async () => {
     const bytesOf = async (unmap: boolean): Promise<number> => {
       const file = await newFile();

@@ -58,7 +58,8 @@ export async function startDiskRig(options: DiskRigOptions): Promise<DiskRig> {
 
   const addNbd = async (name: string, peer: NbdPeer, more: object = {}) => {
     const server = { type: 'unix', path: peer.socket };
-    await execute('blockdev-add', { driver: 'nbd', 'node-name': name, server, ...more });
+    const node = { driver: 'nbd', 'node-name': name, server, discard: 'unmap', ...more };
+    await execute('blockdev-add', node);
   };
   await addNbd('target', await startQemuNbd({ file: targetFile, args: ['--discard=unmap'] }));
   const io = async (...commands: string[]) => {

@@ -96,8 +96,12 @@ export const BLOCK_DOCS = {
   types: {
     BlockdevAioOptions: { about: 'How a file is read and written; a hint that is passed over.' },
     BlockdevDiscardOptions: {
-      about: 'What a trim does.',
-      members: { ignore: 'Nothing.', unmap: 'Gives the space back.' },
+      about:
+        'What a trim does at a node. It gives space back where all nodes down to the disk let it.',
+      members: {
+        ignore: 'Nothing; nor do zeroes give space back.',
+        unmap: 'It goes on to the node below, or gives the space back.',
+      },
     },
     BlockdevDetectZeroesOptions: {
       about: 'What becomes of written data that is all zero.',
@@ -136,7 +140,10 @@ export const BLOCK_DOCS = {
           about: 'Its name: at most 31 letters, digits, `-`, `.` and `_`, a letter first.',
           default: 'required for the outermost node; made up (`#block1`) inside of another',
         },
-        discard: { about: 'What a trim does.', default: '`ignore`' },
+        discard: {
+          about: 'What a trim does.',
+          default: '`ignore`; inside of another node as there',
+        },
         cache: { about: 'What the page cache does.', default: 'all of it' },
         'read-only': { about: 'Opens it for reading.', default: 'false' },
         'auto-read-only': {

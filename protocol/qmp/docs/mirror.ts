@@ -96,7 +96,9 @@ export const MIRROR_DOCS = {
       'reply comes when the job runs; events tell the rest.',
     members: {
       ...MEMBERS,
-      target: 'Name of the target node: writable, of the same size, written to by nobody else.',
+      target:
+        'Name of the target node: writable, of the same size, written to by nobody else. What is ' +
+        'zero, or trimmed, gives its space back if its `discard` is `unmap`.',
       'filter-node-name': {
         about: 'Name of the filter that is put on the source while the job runs.',
         default: 'made up (`#block1`)',
@@ -120,7 +122,8 @@ export const MIRROR_DOCS = {
   'drive-mirror': {
     about:
       'Starts a mirror to an NBD server that it connects to itself. The node is closed when the ' +
-      'job ends; when clients were moved to it, it stays, as if `blockdev-add` had made it. ' +
+      'job ends; when clients were moved to it, it stays, as if `blockdev-add` had made it. Its ' +
+      '`discard` is the one of the source. ' +
       'Everything else is as with `blockdev-mirror`.',
     members: {
       ...MEMBERS,

@@ -29,8 +29,10 @@ export function mirrorCommands(
     },
 
     'drive-mirror': async (given) => {
-      graph.assertNotBlocked(findSource(graph, given.device), { writable: false });
-      const target = await nodes.open(driveOptions(given));
+      const before = findSource(graph, given.device);
+      graph.assertNotBlocked(before, { writable: false });
+      const { discard } = before.space;
+      const target = await nodes.open({ ...driveOptions(given), discard });
       try {
         // While the target was being opened, much may have happened.
         const source = findSource(graph, given.device);

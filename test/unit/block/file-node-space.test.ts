@@ -53,7 +53,7 @@ describe('the space of a file node', () => {
       const byte = Buffer.alloc(1);
       await node.read(MIB, byte);
       expect(byte[0]).toBe(1);
-      expect(node.features.discard).toBe(false);
+      expect(node.discards).toBe(false);
     });
     expect(used).toBeGreaterThanOrEqual(4 * MIB);
   });

@@ -104,6 +104,21 @@ describe('blockdev-reopen', () => {
     expect(await isHole(0)).toBe(true);
   });
 
+  it('tells any node anew what becomes of space, and takes that back', async () => {
+    const raw = { driver: 'raw', 'node-name': 'r', file: 'a' };
+    await run('blockdev-add', raw);
+    const unmap = { discard: 'unmap', 'detect-zeroes': 'on' };
+    await reopen({ ...raw, ...unmap }, file(unmap));
+    await expect(reopen(raw, file({ 'detect-zeroes': 'unmap' }))).rejects.toThrow(
+      'setting detect-zeroes to unmap is not allowed',
+    );
+    for (const name of ['a', 'r']) {
+      expect(node(name).space).toEqual({ discard: 'unmap', detectZeroes: 'on' });
+    }
+    await reopen(raw);
+    expect(node('r').space).toEqual({ discard: 'ignore', detectZeroes: 'off' });
+  });
+
   it('moves a throttle node to another group', async () => {
     for (const id of ['one', 'two']) await run('object-add', { 'qom-type': 'throttle-group', id });
     const throttle = (group: string) => ({

@@ -13,7 +13,8 @@ let rig: MonitorRig;
 beforeEach(async () => {
   rig = makeMonitorRig();
   for (const name of ['a', 'b', 'c']) {
-    await run('blockdev-add', { driver: 'x-memory', 'node-name': name, size: SIZE });
+    const disk = { driver: 'x-memory', 'node-name': name, size: SIZE, discard: 'unmap' };
+    await run('blockdev-add', disk);
   }
   await startServer();
 });
