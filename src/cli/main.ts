@@ -84,7 +84,7 @@ listening(program.command('serve'))
     ]),
   )
   .addOption(
-    new Option('--discard <mode>', 'what TRIM does to a source file (default: unmap)').choices([
+    new Option('--discard <mode>', 'what TRIM does to the source (default: unmap)').choices([
       'unmap',
       'ignore',
     ]),

@@ -134,7 +134,6 @@ function patientDisk(where: string, { reconnectDelay }: ServeOptions) {
 }
 
 const FOR_MIRRORS = ['sync', 'bitmap', 'granularity', 'copyMode', 'speed'] as const;
-const FOR_FILES = ['cache', 'discard', 'detectZeroes'] as const;
 
 /** What would be ignored is a mistake: somebody wants a mirror and has none. */
 function assertEffective(
@@ -152,9 +151,7 @@ function assertEffective(
   if (isGiven('reconnectDelay') && ![source, ...targets].some(isNbdUri)) {
     refuse('reconnectDelay', 'without a --source or --target that is an NBD URI');
   }
-  for (const option of FOR_FILES) {
-    if (isNbdUri(source) && isGiven(option)) refuse(option, 'with a --source that is an NBD URI');
-  }
+  if (isNbdUri(source) && isGiven('cache')) refuse('cache', 'with a --source that is an NBD URI');
 }
 
 /** Its lock would be refused as well, but as if somebody else had the file. */

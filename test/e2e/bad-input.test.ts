@@ -146,18 +146,14 @@ describe('serve refuses', () => {
   });
 });
 
-it.each([
-  ['--cache', 'none'],
-  ['--discard', 'ignore'],
-  ['--detect-zeroes', 'on'],
-])('%s of a source that is a server', async (...option) => {
+it('--cache of a source that is a server', async () => {
   const directory = await tempDir();
   const source = `nbd+unix:///?socket=${join(directory, 'nobody')}`;
   const said = await refusal(
-    ['serve', '-s', source, '-k', join(directory, 's'), ...option],
+    ['serve', '-s', source, '-k', join(directory, 's'), '--cache', 'none'],
     directory,
   );
-  expectSentence(said, option[0]!, 'NBD URI');
+  expectSentence(said, '--cache', 'NBD URI');
 });
 
 describe('before a target is written to, serve refuses', () => {
