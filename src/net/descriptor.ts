@@ -28,6 +28,11 @@ export function descriptorOf(socket: Socket): number | undefined {
   return handle?.fd !== undefined && handle.fd >= 0 ? handle.fd : undefined;
 }
 
+/** Both ends are on this host, and no Unix sockets, which have no address. */
+export function isLoopbackTcp({ localAddress, remoteAddress }: Socket): boolean {
+  return localAddress !== undefined && localAddress === remoteAddress;
+}
+
 /** What the event loop has got to write: how much of it has no room in the system yet. */
 export function writingOf(socket: Socket): { bytesGiven: number; bytesWaiting: number } {
   const { _handle: handle } = socket as Internals;

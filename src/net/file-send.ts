@@ -2,7 +2,7 @@ import type { Socket } from 'node:net';
 import process from 'node:process';
 import type { FileBytes } from '../util/file-bytes.ts';
 import { KiB } from '../util/limits.ts';
-import { descriptorOf } from './descriptor.ts';
+import { descriptorOf, isLoopbackTcp } from './descriptor.ts';
 
 /** Of a file's bytes that go to a socket by themselves: what is copied whenever it was full. */
 const FILE_SEND_COPIED_BYTES = 16 * KiB;
@@ -53,7 +53,8 @@ export class FileSend {
     if (isLeft && failure === undefined && this.#socket.writableLength === 0) {
       const descriptor = descriptorOf(this.#socket);
       if (descriptor !== undefined) {
-        const given = this.#bytes.sendTo(descriptor, this.#head, this.#sentBytes);
+        const taking = { descriptor, isLoopbackTcp: isLoopbackTcp(this.#socket) };
+        const given = this.#bytes.sendTo(taking, this.#head, this.#sentBytes);
         this.#onGiven(given);
         this.#sent(given);
       }

@@ -4,9 +4,9 @@ import koffi, { type LibraryHandle } from 'koffi';
 import { AsyncCalls } from './async-calls.ts';
 import { DirtyPages } from './dirty-pages.ts';
 import { fileLocks } from './file-lock.ts';
+import { FileMap } from './file-map.ts';
 import { ifPossible } from './if-possible.ts';
 import { IoRing } from './io-ring.ts';
-import { PageResidency } from './page-residency.ts';
 import { readInPool, writeInPool } from './pool-io.ts';
 import { socketCalls } from './socket-calls.ts';
 import { SocketPipe } from './socket-pipe.ts';
@@ -54,6 +54,7 @@ export function linuxSyscalls(): Syscalls {
   const pwritev2 = libc.func(`int64_t pwritev2(${io})`);
   const pwrite = libc.func('int64_t pwrite(int fd, const void *data, size_t n, int64_t offset)');
   const send = libc.func('int64_t send(int to, const void *data, size_t n, int flags)');
+  const pread = libc.func('int64_t pread(int fd, void *data, size_t n, int64_t offset)');
   const sendfile = libc.func('int64_t sendfile(int to, int from, void *offset, size_t n)');
   // Since Linux 6.5; glibc has no name for it yet.
   const cachestat = libc.func('long syscall(long n, int fd, void *range, void *found, int flags)');
@@ -73,10 +74,11 @@ export function linuxSyscalls(): Syscalls {
   const pageBytes: number = libc.func('long sysconf(int name)')(_SC_PAGESIZE);
   const cacheRange = new BigUint64Array(2);
   const cacheFound = new BigUint64Array(CACHESTAT_WORDS);
+  const lastByte = new Uint8Array(1);
   const sendOffset = new BigInt64Array(1);
   const disk = lazily(() => transfersOf(libc, address));
   const dirtyPages = ifPossible(() => new DirtyPages());
-  const pageResidency = new PageResidency(libc, pageBytes);
+  const fileMap = new FileMap(libc, pageBytes);
   const socketPipe = ifPossible(() => new SocketPipe(libc, pageBytes));
 
   return {
@@ -91,16 +93,21 @@ export function linuxSyscalls(): Syscalls {
       cacheRange[1] = BigInt(length);
       if (cachestat(SYS_CACHESTAT, fd, cacheRange, cacheFound, 0) !== 0) return false;
       const pages = Math.ceil((offset + length) / pageBytes) - Math.floor(offset / pageBytes);
-      return Number(cacheFound[0]) === pages && pageResidency.has(fd, offset, length);
+      return Number(cacheFound[0]) === pages && fileMap.isRead(fd, offset, length);
     },
 
     sendFile(socket, head, fd, offset, length) {
       if (head.length > 0) {
-        const sent: number = send(socket, head, head.length, SEND_FLAGS);
+        const sent: number = send(socket.descriptor, head, head.length, SEND_FLAGS);
         if (sent < head.length) return Math.max(0, sent);
       }
+      if (socket.isLoopbackTcp) {
+        // Behind a file's end a map shows zeroes, up to the next page.
+        if (pread(fd, lastByte, 1, offset + length - 1) !== 1) return head.length;
+        return head.length + fileMap.sendTo(socket.descriptor, fd, offset, length);
+      }
       sendOffset[0] = BigInt(offset);
-      return head.length + Math.max(0, sendfile(socket, fd, sendOffset, length));
+      return head.length + Math.max(0, sendfile(socket.descriptor, fd, sendOffset, length));
     },
 
     receiveFile: (arrived, fd, offset, length) =>

@@ -1,4 +1,5 @@
 import type { Arrived, Received } from '../util/arrived.ts';
+import type { TakingSocket } from '../util/file-bytes.ts';
 import type { Log } from '../util/log.ts';
 import type { SocketCalls } from '../util/socket-calls.ts';
 import { linuxSyscalls } from './linux.ts';
@@ -24,7 +25,7 @@ export interface Syscalls {
    * cache: how many of both. 0 if it is full, and for any failure: whoever reads, or writes, in
    * another way sees what it was.
    */
-  sendFile(socket: number, head: Buffer, fd: number, offset: number, length: number): number;
+  sendFile(socket: TakingSocket, head: Buffer, fd: number, offset: number, length: number): number;
   /**
    * Writes to a file's page cache, at once, what has arrived of a range: its beginning, and no part
    * of a page unless the range ends there. Undefined where that cannot be had.

@@ -1,5 +1,15 @@
+/** Where a file's bytes go. */
+export interface TakingSocket {
+  readonly descriptor: number;
+  /**
+   * TCP, and the peer is on this host. What sendfile(2) gives that wakes the peer every 64 KiB,
+   * which costs more than a copy of it.
+   */
+  readonly isLoopbackTcp: boolean;
+}
+
 /**
- * Bytes that stand in a file and go from the page cache to a socket by sendfile(2), so that they
+ * Bytes that stand in a file and go from the page cache to a socket by a system call, so that they
  * never pass through our memory. Whoever made them says how.
  */
 export interface FileBytes {
@@ -12,7 +22,7 @@ export interface FileBytes {
    * Gives the socket `head` and behind it, from `start` on, what it takes at once: how many bytes
    * of both; 0 if it cannot.
    */
-  sendTo(socket: number, head: Buffer, start: number): number;
+  sendTo(socket: TakingSocket, head: Buffer, start: number): number;
   /** Fills the buffer from `start` on. */
   read(start: number, buffer: Buffer): void | Promise<void>;
   /** Nobody asks for any of it any more: once, by whoever has asked for the object. */

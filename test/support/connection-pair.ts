@@ -1,5 +1,6 @@
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
+import type { SocketAddress } from '../../src/net/address.ts';
 import type { Connection } from '../../src/net/connection.ts';
 import { ConnectionLimit } from '../../src/net/connection-limit.ts';
 import type { HotSockets } from '../../src/net/hot-sockets.ts';
@@ -9,6 +10,7 @@ import { currentScope, tempDir } from './peers.ts';
 /** A connection, and the socket at its other end, which is not read yet. */
 export async function connectionPair(
   hotSockets?: HotSockets,
+  network: 'unix' | 'inet' = 'unix',
 ): Promise<{ connection: Connection; peer: Socket }> {
   const path = join(await tempDir(), 'socket');
   let accept: (connection: Connection) => void = () => {};
@@ -17,8 +19,11 @@ export async function connectionPair(
   });
   const limit = new ConnectionLimit(1);
   const options = { limit, onConnection: accept, hotSockets };
-  const listener = await listen({ type: 'unix', path }, options);
-  const peer = connect({ path, allowHalfOpen: true });
+  const address: SocketAddress =
+    network === 'unix' ? { type: 'unix', path } : { type: 'inet', host: '127.0.0.1', port: 0 };
+  const listener = await listen(address, options);
+  const where = listener.address.type === 'inet' ? listener.address : { path };
+  const peer = connect({ ...where, allowHalfOpen: true });
   const connection = await accepted;
   currentScope().onClose(async () => {
     peer.destroy();

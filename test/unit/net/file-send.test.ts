@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { REQUEST_BYTES } from '../../../protocol/nbd/transmission.ts';
-import type { FileBytes } from '../../../src/util/file-bytes.ts';
+import type { FileBytes, TakingSocket } from '../../../src/util/file-bytes.ts';
 import { MiB } from '../../../src/util/limits.ts';
 import { openFileNode } from '../../conformance/make-file-node.ts';
 import { connectionPair } from '../../support/connection-pair.ts';
@@ -35,7 +35,7 @@ function counting(bytes: FileBytes): FileBytes & { direct: number } {
   const counted = {
     ...bytes,
     direct: 0,
-    sendTo(socket: number, head: Buffer, start: number): number {
+    sendTo(socket: TakingSocket, head: Buffer, start: number): number {
       const sent = bytes.sendTo(socket, head, start);
       counted.direct += Math.max(0, sent - head.length);
       return sent;
@@ -83,6 +83,32 @@ describe('bytes of a file', () => {
     expect(bytes.direct).toBeGreaterThan(DATA.length / 2);
   });
 
+  it('go out in order over TCP as well, whatever fits', async () => {
+    const { connection, peer } = await connectionPair(undefined, 'inet');
+    const bytes = await fileBytes(100, DATA.length - 100);
+    const ways = new Set<boolean>();
+    let direct = 0;
+    const watched: FileBytes = {
+      ...bytes,
+      sendTo(socket, head, start) {
+        ways.add(socket.isLoopbackTcp);
+        const sent = bytes.sendTo(socket, head, start);
+        direct += Math.max(0, sent - head.length);
+        return sent;
+      },
+    };
+    // More than sockets hold.
+    const times = 30;
+    for (let i = 0; i < times; i++) connection.writeFile(HEAD, watched, () => {});
+    connection.end();
+    await pause(20);
+    const one = Buffer.concat([HEAD, DATA.subarray(100)]);
+    const received = await receive(peer, times * one.length);
+    expect(received.equals(Buffer.concat(Array(times).fill(one)))).toBe(true);
+    expect([...ways]).toEqual([true]);
+    expect(direct).toBeGreaterThan((times * one.length) / 2);
+  });
+
   it('that fit at once are not waited for', async () => {
     const { connection, peer } = await connectionPair();
     const length = 65536;
@@ -104,7 +130,7 @@ describe('bytes of a file', () => {
       ...bytes,
       sendTo(socket, head, start) {
         if (tries++ > 0) return bytes.sendTo(socket, head, start);
-        writeSync(socket, head, 0, 3);
+        writeSync(socket.descriptor, head, 0, 3);
         return 3;
       },
     };
@@ -251,9 +277,10 @@ describe('a file node', () => {
       // A file takes everything at once, and so shows what is offered.
       const taker = await open(join(directory, 'taken'), 'w');
       currentScope().onClose(() => taker.close());
-      expect(bytes.sendTo(taker.fd, NO_HEAD, MiB / 2)).toBe(MiB / 2);
+      const taking = { descriptor: taker.fd, isLoopbackTcp: false };
+      expect(bytes.sendTo(taking, NO_HEAD, MiB / 2)).toBe(MiB / 2);
       await mustRun('dd', [`if=${filename}`, 'iflag=nocache', 'count=0', 'status=none']);
-      expect(bytes.sendTo(taker.fd, NO_HEAD, MiB / 2)).toBe(0);
+      expect(bytes.sendTo(taking, NO_HEAD, MiB / 2)).toBe(0);
       const copy = Buffer.alloc(4096);
       await bytes.read(MiB / 2, copy);
       expect(copy.equals(DATA.subarray(MiB / 2, MiB / 2 + 4096))).toBe(true);

@@ -1,8 +1,12 @@
+import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
+import koffi from 'koffi';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { FileMap } from '../../../src/sys/file-map.ts';
 import { loadSyscalls } from '../../../src/sys/syscalls.ts';
 import { silentLog } from '../../../src/util/log.ts';
 import { makeDiskFile } from '../../conformance/make-file-node.ts';
+import { connectionPair } from '../../support/connection-pair.ts';
 
 const SIZE = 1 << 20;
 
@@ -127,6 +131,33 @@ describe('system calls through the FFI', () => {
       const buffer = Buffer.alloc(8192);
       expect(syscalls.readCached(fd, buffer.subarray(0, 4096), 4096)).toBe(4096);
       expect(buffer.equals(Buffer.concat([Buffer.alloc(4096, 7), Buffer.alloc(4096)]))).toBe(true);
+    }));
+
+  it('give a socket what a file has, and nothing of what was cut off', () =>
+    withFile(async (fd) => {
+      const data = randomBytes(SIZE);
+      fs.writeSync(fd, data);
+      const { connection, peer } = await connectionPair(undefined, 'inet');
+      const socket = { descriptor: connection.descriptor, isLoopbackTcp: true };
+      const give = (offset: number, length: number) =>
+        syscalls.sendFile(socket, Buffer.alloc(0), fd, offset, length);
+      expect(give(5001, 70_000)).toBe(70_000);
+      fs.ftruncateSync(fd, 65_536 + 100);
+      // Behind the end, at once and after some of the file, and in the page that the end is in.
+      expect([give(131_072, 4096), give(60_000, 71_072), give(65_536, 4096)]).toEqual([0, 0, 0]);
+      expect(give(65_536, 100)).toBe(100);
+      const expected = Buffer.concat([data.subarray(5001, 75_001), data.subarray(65_536, 65_636)]);
+      connection.end();
+      expect(Buffer.concat(await peer.toArray()).equals(expected)).toBe(true);
+    }));
+
+  it('survive that a file is cut off under its map', () =>
+    withFile(async (fd) => {
+      const { connection } = await connectionPair(undefined, 'inet');
+      const map = new FileMap(koffi.load(null), 4096);
+      fs.ftruncateSync(fd, 8192);
+      expect(map.sendTo(connection.descriptor, fd, 16_384, 65_536)).toBe(0);
+      expect(map.sendTo(connection.descriptor, fd, 0, 65_536)).toBeLessThanOrEqual(8192);
     }));
 
   it('see holes and data', () =>
