@@ -105,6 +105,15 @@ export const DIFFERENCES = {
       'passed over would promise what nobody keeps.',
     shownBy: [INTROSPECTION, 'takes every argument of a command that both have'],
   },
+  'absent-members': {
+    what: 'members of answers',
+    qemu:
+      "what images, their backing files and guests' devices have; `format-specific` of a file, " +
+      'which says the extent size hint of XFS',
+    ours: 'are absent',
+    why: 'Disks are raw, and there is no guest.',
+    shownBy: [INTROSPECTION, 'shows every member of an answer that both have'],
+  },
   'command-line': {
     what: 'options of the command line (`nbd-mirror daemon`)',
     qemu:
@@ -134,7 +143,9 @@ export const DIFFERENCES = {
     why: 'A refusal changes nothing; there was no job to tell of.',
   },
   'internal-pauses': {
-    what: 'events when all requests are held back for a moment (`transaction`, `quit`)',
+    what:
+      'events when all requests are held back for a moment (`transaction`, `quit`; of QEMU 10 ' +
+      'also `blockdev-add`, `blockdev-del`)',
     qemu: 'jobs tell that they are `paused` and `running`, or `standby` and `ready` again',
     ours: 'jobs go on; nothing is told',
     why: 'A pause that nobody asked for and that is over when it is told helps nobody.',

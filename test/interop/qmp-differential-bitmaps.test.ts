@@ -1,11 +1,10 @@
 import { join } from 'node:path';
 import { it } from 'vitest';
-import { describePeers } from '../support/peers.ts';
 import { mustRun } from '../support/process.ts';
 import { expectSameConversation, type Step } from '../support/qmp-differential.ts';
-import { describeRecentQsd } from '../support/qsd.ts';
+import { describeQsds, describeRecentQsd } from '../support/qsd.ts';
 
-const PEERS = ['qemu-storage-daemon', 'qemu-io'];
+const PEERS = ['qemu-io'];
 
 /** Bitmaps that hold something, and jobs that change, beside qemu-storage-daemon. */
 const send = (...message: [command: string, given?: object]): Step => ({ send: message });
@@ -28,7 +27,7 @@ const dirtied: readonly Step[] = [
   sha256('full'),
 ];
 
-describePeers('bitmaps that hold something, as in QEMU,', ['qemu-storage-daemon'], () => {
+describeQsds('bitmaps that hold something, as in QEMU,', [], (program) => {
   it.each([
     act('clear', on('full')),
     act('disable', on('full')),
@@ -38,7 +37,7 @@ describePeers('bitmaps that hold something, as in QEMU,', ['qemu-storage-daemon'
     act('merge', { node: 'b', target: 'full', bitmaps: ['clean', { node: 'b', name: 'full' }] }),
   ])('in a transaction that fails after $type, and in one that does not', async (action) => {
     const actions = [action, act('enable', on('clean'))];
-    await expectSameConversation([
+    await expectSameConversation(program, [
       ...dirtied,
       send('transaction', { actions: [...actions, { type: 'abort', data: {} }] }),
       send('query-named-block-nodes'),
@@ -55,7 +54,7 @@ describePeers('bitmaps that hold something, as in QEMU,', ['qemu-storage-daemon'
   });
 
   it('in merges of different sizes', async () => {
-    await expectSameConversation([
+    await expectSameConversation(program, [
       ...dirtied,
       send('blockdev-add', { driver: 'raw', 'node-name': 'r', file: 'a', size: 65536 }),
       send('block-dirty-bitmap-add', on('small', 'r')),
@@ -68,10 +67,11 @@ describePeers('bitmaps that hold something, as in QEMU,', ['qemu-storage-daemon'
   });
 });
 
-describePeers('bitmaps of a disk with clients, as in QEMU,', PEERS, () => {
+describeQsds('bitmaps of a disk with clients, as in QEMU,', PEERS, (program) => {
   it.each(['ignore', 'unmap'])('and TRIM, discard=%s', async (discard) => {
     const uri = (directory: string) => `nbd+unix:///a?socket=${join(directory, 'nbd')}`;
     await expectSameConversation(
+      program,
       [
         send('blockdev-add', { driver: 'file', 'node-name': 'a', filename: '$D/a.img', discard }),
         send('block-dirty-bitmap-add', on('trimmed', 'a')),
@@ -109,48 +109,39 @@ describeRecentQsd('what newer QEMUs alone have, or say in other words', (program
         'copy-mode': 'write-blocking',
         ...given,
       });
-    await expectSameConversation(
-      [
-        ...nodes,
-        change({}),
-        { ...send('blockdev-mirror', mirror), until: ['BLOCK_JOB_READY', { device: 'm0' }] },
-        { ...change({ type: 'commit' }), differs: { row: 'job-types', ours: noCommit } },
-        change({ 'copy-mode': 'background' }),
-        change({}),
-        change({}),
-        change({ 'copy-mode': 'background' }),
-        change({ 'copy-mode': 'none' }),
-        { ...send('job-complete', { id: 'm0' }), until: gone },
-        change({}),
-      ],
-      { program },
-    );
+    await expectSameConversation(program, [
+      ...nodes,
+      change({}),
+      { ...send('blockdev-mirror', mirror), until: ['BLOCK_JOB_READY', { device: 'm0' }] },
+      { ...change({ type: 'commit' }), differs: { row: 'job-types', ours: noCommit } },
+      change({ 'copy-mode': 'background' }),
+      change({}),
+      change({}),
+      change({ 'copy-mode': 'background' }),
+      change({ 'copy-mode': 'none' }),
+      { ...send('job-complete', { id: 'm0' }), until: gone },
+      change({}),
+    ]);
   });
 
   it('completion-mode grouped', async () => {
     const grouped = (actions: readonly object[]) =>
       send('transaction', { actions, properties: { 'completion-mode': 'grouped' } });
-    await expectSameConversation(
-      [
-        ...dirtied,
-        grouped([]),
-        grouped([act('clear', on('full'))]),
-        grouped([{ type: 'abort', data: {} }]),
-        sha256('full'),
-      ],
-      { program },
-    );
+    await expectSameConversation(program, [
+      ...dirtied,
+      grouped([]),
+      grouped([act('clear', on('full'))]),
+      grouped([{ type: 'abort', data: {} }]),
+      sha256('full'),
+    ]);
   });
 
   it('handshake-max-seconds', async () => {
     const addr = { type: 'unix', data: { path: '$D/nbd' } };
-    await expectSameConversation(
-      [
-        send('nbd-server-start', { addr, 'handshake-max-seconds': 'x' }),
-        send('nbd-server-start', { addr, 'handshake-max-seconds': 5 }),
-        send('nbd-server-stop'),
-      ],
-      { program },
-    );
+    await expectSameConversation(program, [
+      send('nbd-server-start', { addr, 'handshake-max-seconds': 'x' }),
+      send('nbd-server-start', { addr, 'handshake-max-seconds': 5 }),
+      send('nbd-server-stop'),
+    ]);
   });
 });

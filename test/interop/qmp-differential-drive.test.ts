@@ -1,8 +1,9 @@
 import { truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import { it } from 'vitest';
-import { describePeers, startProcess } from '../support/peers.ts';
+import { startProcess } from '../support/peers.ts';
 import { expectSameConversation, type Step } from '../support/qmp-differential.ts';
+import { describeQsds } from '../support/qsd.ts';
 
 /** `drive-mirror` to an NBD server, of qemu-storage-daemon and of us. */
 const MIB = 1 << 20;
@@ -29,13 +30,14 @@ async function prepare(directory: string): Promise<void> {
   await startProcess('qemu-nbd', [...args, join(directory, 'b.img')], { readySocket: socket });
 }
 
-const PEERS = ['qemu-storage-daemon', 'qemu-nbd'];
+const PEERS = ['qemu-nbd'];
 
-describePeers('drive-mirror, as of qemu-storage-daemon,', PEERS, () => {
+describeQsds('drive-mirror, as of qemu-storage-daemon,', PEERS, (program) => {
   it('in refusing to start', async () => {
     const there = { mode: 'existing', format: 'raw' };
     const nobody = 'nbd+unix:///copy?socket=/nobody/is/here';
     await expectSameConversation(
+      program,
       [
         node,
         drive({ ...there, device: 'zz' }),
@@ -66,7 +68,7 @@ describePeers('drive-mirror, as of qemu-storage-daemon,', PEERS, () => {
   });
 
   it.each(['existing', 'absolute-paths'])('to a smaller disk, %s', async (mode) => {
-    await expectSameConversation([node, drive({ format: 'raw', mode }), nodes], {
+    await expectSameConversation(program, [node, drive({ format: 'raw', mode }), nodes], {
       prepare: async (directory) => {
         await truncate(join(directory, 'b.img'), MIB / 2);
         await prepare(directory);
@@ -77,6 +79,7 @@ describePeers('drive-mirror, as of qemu-storage-daemon,', PEERS, () => {
   it.each(['raw', 'nbd', undefined])('to its end, with the format %s', async (format) => {
     const given = { format, mode: 'existing', 'node-name': 't' };
     await expectSameConversation(
+      program,
       [
         node,
         drive(given, ready),
@@ -86,12 +89,13 @@ describePeers('drive-mirror, as of qemu-storage-daemon,', PEERS, () => {
         { ...send('block-job-cancel', { device: 'm0' }), until: gone },
         nodes,
       ],
-      { prepare },
+      { prepare, pauses: { row: 'internal-pauses' } },
     );
   });
 
   it('to a completion that moves nobody', async () => {
     await expectSameConversation(
+      program,
       [
         node,
         drive({ format: 'raw' }, ready),

@@ -1,8 +1,9 @@
 import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'vitest';
-import { describePeers, startProcess } from '../support/peers.ts';
+import { startProcess } from '../support/peers.ts';
 import { expectSameConversation, type Step } from '../support/qmp-differential.ts';
+import { describeQsds } from '../support/qsd.ts';
 
 /** Jobs of qemu-storage-daemon and of us: every verb in every state, every way to an end. */
 const MIB = 1 << 20;
@@ -38,9 +39,9 @@ const speed = send('block-job-set-speed', { device: 'm0', speed: 5 });
 const late = ['job-finalize', 'job-dismiss', 'block-job-finalize', 'block-job-dismiss'];
 const complete = ['job-complete', 'block-job-complete'];
 
-describePeers('the verbs of a job, as in qemu-storage-daemon,', ['qemu-storage-daemon'], () => {
+describeQsds('the verbs of a job, as in qemu-storage-daemon,', [], (program) => {
   it('while it runs and while it is paused', async () => {
-    await expectSameConversation([
+    await expectSameConversation(program, [
       ...nodes,
       // So slow that it is never READY: one granule is copied, and that is all.
       start({ granularity: 4096, 'buf-size': 4096, speed: 1 }),
@@ -54,7 +55,7 @@ describePeers('the verbs of a job, as in qemu-storage-daemon,', ['qemu-storage-d
   });
 
   it('when it is ready and in standby', async () => {
-    await expectSameConversation([
+    await expectSameConversation(program, [
       ...nodes,
       start({}, ready),
       ...refusals([...late, 'job-resume', 'block-job-resume']),
@@ -66,7 +67,7 @@ describePeers('the verbs of a job, as in qemu-storage-daemon,', ['qemu-storage-d
   });
 
   it('when it is pending and when it has concluded', async () => {
-    await expectSameConversation([
+    await expectSameConversation(program, [
       ...nodes,
       start({ 'auto-finalize': false, 'auto-dismiss': false }, ready),
       verb('block-job-complete', ['BLOCK_JOB_PENDING', { id: 'm0' }]),
@@ -81,13 +82,13 @@ describePeers('the verbs of a job, as in qemu-storage-daemon,', ['qemu-storage-d
   });
 });
 
-describePeers('the end of a job, as in qemu-storage-daemon,', ['qemu-storage-daemon'], () => {
+describeQsds('the end of a job, as in qemu-storage-daemon,', [], (program) => {
   it.each([
     ['block-job-cancel', { force: true }],
     ['block-job-cancel', {}],
     ['job-cancel', undefined],
   ])('by %s %j in pending', async (command, more) => {
-    await expectSameConversation([
+    await expectSameConversation(program, [
       ...nodes,
       start({ 'auto-finalize': false }, ready),
       verb('job-complete', ['BLOCK_JOB_PENDING', { id: 'm0' }]),
@@ -97,7 +98,7 @@ describePeers('the end of a job, as in qemu-storage-daemon,', ['qemu-storage-dae
   });
 
   it('by a soft cancel with nothing automatic', async () => {
-    await expectSameConversation([
+    await expectSameConversation(program, [
       ...nodes,
       start({ 'auto-finalize': false, 'auto-dismiss': false }, ready),
       verb('block-job-cancel', ['BLOCK_JOB_PENDING', { id: 'm0' }]),
@@ -108,7 +109,7 @@ describePeers('the end of a job, as in qemu-storage-daemon,', ['qemu-storage-dae
   });
 
   it('by targets of another size', async () => {
-    await expectSameConversation([
+    await expectSameConversation(program, [
       ...nodes,
       send('blockdev-add', { driver: 'raw', 'node-name': 'r', file: 'b', size: 65536 }),
       { ...start({ target: 'r', 'auto-dismiss': false }, status('concluded')) },
@@ -119,6 +120,7 @@ describePeers('the end of a job, as in qemu-storage-daemon,', ['qemu-storage-dae
 
   it('by a target that is read-only, before it begins', async () => {
     await expectSameConversation(
+      program,
       [
         nodes[0]!,
         send('blockdev-add', {
@@ -140,7 +142,7 @@ const SIDES = {
   source: { member: 'device', calls: ['pread'] },
 } as const;
 
-describePeers('as in qemu-storage-daemon, an error', ['qemu-storage-daemon', 'nbdkit'], () => {
+describeQsds('as in qemu-storage-daemon, an error', ['nbdkit'], (program) => {
   describe.each(Object.keys(SIDES) as (keyof typeof SIDES)[])('of the %s:', (side) => {
     const { member, calls } = SIDES[side];
     /** A server in each side's directory that fails while the file `broken` is there. */
@@ -169,6 +171,7 @@ describePeers('as in qemu-storage-daemon, an error', ['qemu-storage-daemon', 'nb
 
     it.each(['report', 'enospc', 'auto'])('%s ends it', async (policy) => {
       await expectSameConversation(
+        program,
         [
           ...nodes,
           target,
@@ -186,6 +189,7 @@ describePeers('as in qemu-storage-daemon, an error', ['qemu-storage-daemon', 'nb
       ['auto', 'ENOSPC'],
     ])('%s stops it at %s, and it can be resumed', async (policy, error) => {
       await expectSameConversation(
+        program,
         [
           ...nodes,
           target,
@@ -201,6 +205,7 @@ describePeers('as in qemu-storage-daemon, an error', ['qemu-storage-daemon', 'nb
 
     it('stop: a forced cancel ends it', async () => {
       await expectSameConversation(
+        program,
         [
           ...nodes,
           target,
@@ -214,6 +219,7 @@ describePeers('as in qemu-storage-daemon, an error', ['qemu-storage-daemon', 'nb
 
     it('ignore goes on until it works', async () => {
       await expectSameConversation(
+        program,
         [
           ...nodes,
           target,

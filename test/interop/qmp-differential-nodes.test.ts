@@ -1,6 +1,6 @@
 import { it } from 'vitest';
-import { describePeers } from '../support/peers.ts';
 import { expectSameConversation, type Step } from '../support/qmp-differential.ts';
+import { describeQsds } from '../support/qsd.ts';
 
 /** The same script to qemu-storage-daemon and to us: what changes nodes that are open. */
 const file = (name: string, more: object = {}): Step['send'] => [
@@ -9,7 +9,7 @@ const file = (name: string, more: object = {}): Step['send'] => [
 ];
 const sends = (...all: Step['send'][]): Step[] => all.map((send) => ({ send }));
 
-describePeers('nodes as qemu-storage-daemon changes them', ['qemu-storage-daemon'], () => {
+describeQsds('nodes as qemu-storage-daemon changes them', [], (program) => {
   it('in objects and what they throttle', async () => {
     const group = (given: object): Step['send'] => [
       'object-add',
@@ -21,6 +21,7 @@ describePeers('nodes as qemu-storage-daemon changes them', ['qemu-storage-daemon
       { driver: 'throttle', 'node-name': 't', 'throttle-group': 'tg', file: 'a', ...given },
     ];
     await expectSameConversation(
+      program,
       sends(
         ['object-add', { 'qom-type': 'foo', id: 'x' }],
         group({ id: undefined }),
@@ -65,7 +66,7 @@ describePeers('nodes as qemu-storage-daemon changes them', ['qemu-storage-daemon
   it('in resizing', async () => {
     const resize = (given: object): Step['send'] => ['block_resize', given];
     const of = (name: string, size: number) => resize({ 'node-name': name, size });
-    await expectSameConversation([
+    await expectSameConversation(program, [
       ...sends(file('a'), file('b', { 'read-only': true })),
       ...sends(
         ['block-dirty-bitmap-add', { node: 'a', name: 'b0' }],
@@ -98,6 +99,7 @@ describePeers('nodes as qemu-storage-daemon changes them', ['qemu-storage-daemon
     const throttle = { driver: 'throttle', 'node-name': 't', file: 'a' };
     const raw = { driver: 'raw', 'node-name': 'r', file: 'a' };
     await expectSameConversation(
+      program,
       sends(
         file('a'),
         reopen(a({ 'node-name': undefined })),

@@ -3,8 +3,9 @@ import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import type { DifferenceKey } from '../../protocol/qmp/differences.ts';
 import { startNbdMirror } from '../support/nbd-mirror.ts';
-import { describePeers, startProcess, tempDir } from '../support/peers.ts';
+import { startProcess, tempDir } from '../support/peers.ts';
 import { type Message, QmpPeer } from '../support/qmp-peer.ts';
+import { describeQsds } from '../support/qsd.ts';
 
 /** `quit`, of the two processes: what clients are told before they are let go. */
 const MIB = 1 << 20;
@@ -44,13 +45,13 @@ const SCRIPTS: Readonly<Record<string, Script>> = {
   },
 };
 
-type Start = typeof startProcess;
+type Start = (
+  args: Parameters<typeof startProcess>[1],
+  options: Parameters<typeof startProcess>[2],
+) => ReturnType<typeof startProcess>;
 
 /** Runs the script; what came after the reply to `quit`, and the exit code. */
-async function conversation(
-  start: (...args: Parameters<Start>) => ReturnType<Start>,
-  script: Script,
-) {
+async function conversation(start: Start, script: Script) {
   const directory = await tempDir();
   const path = (name: string) => join(directory, name);
   const nodes = [];
@@ -60,7 +61,6 @@ async function conversation(
   }
   const monitor = `socket,id=qmp,path=${path('qmp.sock')},server=on,wait=off`;
   const server = await start(
-    'qemu-storage-daemon',
     [...nodes, '--chardev', monitor, '--monitor', 'chardev=qmp', '--pidfile', path('pid')],
     { readyFile: path('pid') },
   );
@@ -85,12 +85,15 @@ function timeless({ timestamp: _, data, ...event }: Message): Message {
   return { ...event, data: rest };
 }
 
-describePeers('quit, as of qemu-storage-daemon,', ['qemu-storage-daemon'], () => {
+describeQsds('quit, as of qemu-storage-daemon,', [], (program) => {
   it.each(Object.keys(SCRIPTS))('%s', async (when) => {
     const script = SCRIPTS[when]!;
-    const theirs = await conversation(startProcess, script);
+    const theirs = await conversation(
+      (args, options) => startProcess(program, args, options),
+      script,
+    );
     const ours = await conversation(
-      (_program, args, options) => startNbdMirror(['daemon', ...args], options ?? {}),
+      (args, options) => startNbdMirror(['daemon', ...args], options ?? {}),
       script,
     );
     const onlyTheirs = (script.differs?.theirs ?? []).map((status) => ({

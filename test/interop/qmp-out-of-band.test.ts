@@ -1,10 +1,11 @@
 import { it } from 'vitest';
-import { describePeers } from '../support/peers.ts';
 import { expectSameConversation } from '../support/qmp-differential.ts';
+import { describeQsds } from '../support/qsd.ts';
 
-describePeers('what qemu-storage-daemon says', ['qemu-storage-daemon'], () => {
+describeQsds('what qemu-storage-daemon says', [], (program) => {
   it('of commands out of band', async () => {
     await expectSameConversation(
+      program,
       [
         '{"exec-oob":"query-version"}',
         '{"exec-oob":"nope"}',

@@ -1,6 +1,6 @@
 import { it } from 'vitest';
-import { describePeers } from '../support/peers.ts';
 import { expectSameConversation, type Step } from '../support/qmp-differential.ts';
+import { describeQsds } from '../support/qsd.ts';
 
 /**
  * iotest 223: everything that can be wrong with an export and its bitmaps, in the order in which it
@@ -23,10 +23,10 @@ const disk = (name: string, readOnly: boolean): Step =>
     'read-only': readOnly,
   });
 
-describePeers('exports of bitmaps as QEMU refuses them', ['qemu-storage-daemon'], () => {
+describeQsds('exports of bitmaps as QEMU refuses them', [], (program) => {
   it('one mistake after the other', async () => {
     const long = 'n'.repeat(4097);
-    await expectSameConversation([
+    await expectSameConversation(program, [
       disk('a', false),
       disk('b', true),
       send('block-dirty-bitmap-add', { node: 'a', name: 'on' }),
