@@ -25,7 +25,7 @@ export const DIFFERENCES = {
   integers: {
     what: 'integers beyond 2^53',
     qemu: 'exact up to 2^63',
-    ours: 'refused: `expected: integer`, of sizes `expects uint64`',
+    ours: 'refused: `expected: integer`',
     why: 'A number that cannot be held exactly is better refused than rounded.',
   },
   'whole-numbers': {

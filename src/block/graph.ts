@@ -181,8 +181,11 @@ export class BlockGraph {
   }
 
   /** Throws `RefusedError` when the node has to stay as it is. */
-  assertRemovable(node: BlockNode): void {
+  assertChangeable(node: BlockNode): void {
     for (const blocker of this.#blockers) if (blocker.node === node) throw busy(blocker);
+    for (const [filter, reason] of this.#filters) {
+      if (node === filter || node === filter.child) throw busy({ node, reason });
+    }
   }
 
   /**

@@ -138,7 +138,7 @@ export class NodeStore {
     const users = this.#graph.usersOf(node);
     if (users.some(({ user }) => user.kind !== 'node'))
       throw new RefusedError(`Node ${name} is in use`);
-    this.#graph.assertRemovable(node);
+    this.#graph.assertChangeable(node);
     if (this.#entries.get(node)?.owned !== true) {
       throw new RefusedError(`Node ${name} is not owned by the monitor`);
     }

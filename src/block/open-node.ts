@@ -230,6 +230,10 @@ export function childOptions(options: RawOptions | ThrottleOptions): NodeOptions
 }
 
 function checkWindow(childSize: number, offset: number, size: number | undefined): void {
+  for (const [name, value = 0] of Object.entries({ offset, size })) {
+    if (value < 0)
+      throw new RefusedError(`Value '${value}' is out of range for parameter '${name}'`);
+  }
   if (offset > childSize) {
     throw new RefusedError(
       `Offset (${offset}) cannot be greater than size of the containing file (${childSize})`,

@@ -13,6 +13,7 @@ const BLOCKED = 'block device is in use by block_resize';
  * (an export, a job) or the disk cannot.
  */
 export async function resizeNode(graph: BlockGraph, node: BlockNode, size: number): Promise<void> {
+  graph.assertChangeable(node);
   const relatives = relativesOf(graph, node);
   for (const relative of relatives) {
     checkFree(graph, relative, node);

@@ -4,6 +4,8 @@ import type { NbdOptions, NodeOptions } from '../block/open-node.ts';
 import { toTextAddress } from '../net/text-address.ts';
 import { RefusedError } from '../util/errors.ts';
 
+const FORMATS = new Set(['raw', 'nbd']);
+
 /**
  * The node that `drive-mirror` opens as its target, from the command's own words. The order of the
  * checks is QEMU's. Throws `RefusedError`.
@@ -11,13 +13,19 @@ import { RefusedError } from '../util/errors.ts';
  * A server's export cannot be created, so `absolute-paths` takes the one that is there, as QEMU
  * does with NBD.
  */
-export function driveOptions(given: Arguments<'drive-mirror'>): NodeOptions {
+export function driveOptions(given: Arguments<'drive-mirror'>, sourceDriver: string): NodeOptions {
   const { target, format, 'node-name': name, mode = 'absolute-paths' } = given;
   if (given.replaces !== undefined && name === undefined) {
     throw new RefusedError('a node-name must be provided when replacing a named node of the graph');
   }
-  if (mode === 'absolute-paths' && given.sync === 'none') {
-    throw new RefusedError("Backing file not supported for file format 'raw'");
+  if (mode === 'absolute-paths') {
+    if (format !== undefined && !FORMATS.has(format)) {
+      throw new RefusedError(`Unknown file format '${format}'`);
+    }
+    if (given.sync === 'none') {
+      const created = format ?? sourceDriver;
+      throw new RefusedError(`Backing file not supported for file format '${created}'`);
+    }
   }
   const server = serverOptions(target);
   switch (format) {

@@ -7,6 +7,10 @@ import { isWellFormedId } from '../util/identifier.ts';
 
 /** What `object-add` makes: throttle groups, and iothreads that nobody runs. */
 type ThrottleGroupOptions = Extract<Qmp<'ObjectOptions'>, { 'qom-type': 'throttle-group' }>;
+type IothreadOptions = Extract<Qmp<'ObjectOptions'>, { 'qom-type': 'iothread' }>;
+
+const INT64_MAX = 2n ** 63n - 1n;
+const THREADS_MAX = 2 ** 31 - 1;
 
 export class ObjectStore {
   readonly #clock: Clock;
@@ -21,7 +25,7 @@ export class ObjectStore {
     if (!isWellFormedId(id)) throw new RefusedError("Parameter 'id' expects an identifier");
     const made =
       options['qom-type'] === 'iothread'
-        ? 'iothread'
+        ? checkIothread(options)
         : new ThrottleGroup(id, limitsOf(options), this.#clock);
     if (this.#objects.has(id)) {
       throw new RefusedError(
@@ -48,6 +52,18 @@ export class ObjectStore {
     const found = this.#objects.get(id);
     return found instanceof ThrottleGroup ? found : undefined;
   }
+}
+
+function checkIothread(options: IothreadOptions): 'iothread' {
+  for (const [name, value] of Object.entries(options)) {
+    if (typeof value !== 'number' || value >= 0) continue;
+    throw new RefusedError(`${name} value must be in range [0, ${INT64_MAX}]`);
+  }
+  const { 'thread-pool-min': min = 0, 'thread-pool-max': max = 64 } = options;
+  if (min > max || max === 0 || max > THREADS_MAX) {
+    throw new RefusedError('bad thread-pool-min/thread-pool-max values');
+  }
+  return 'iothread';
 }
 
 /** `x-iops-total` is the same as `iops-total` in `limits`, and is looked at last. */

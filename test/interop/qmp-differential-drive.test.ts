@@ -55,6 +55,10 @@ describeQsds('drive-mirror, as of qemu-storage-daemon,', PEERS, (program) => {
         drive({ ...there, sync: 'foo' }),
         drive({ ...there, mode: 'foo' }),
         drive({ format: 'raw', sync: 'none' }),
+        drive({ format: 'nbd', sync: 'none' }),
+        drive({ sync: 'none' }),
+        drive({ format: 'foo', sync: 'none' }),
+        drive({ format: 'foo' }),
         drive({ ...there, 'filter-node-name': 'f' }),
         // Which of two mistakes is told.
         drive({ ...there, device: 'zz', target: nobody }),

@@ -1,6 +1,6 @@
 import { it } from 'vitest';
 import { expectSameConversation, type Step } from '../support/qmp-differential.ts';
-import { describeQsds } from '../support/qsd.ts';
+import { describeQsds, describeRecentQsd } from '../support/qsd.ts';
 
 /** The same script to qemu-storage-daemon and to us: what changes nodes that are open. */
 const file = (name: string, more: object = {}): Step['send'] => [
@@ -46,6 +46,14 @@ describeQsds('nodes as qemu-storage-daemon changes them', [], (program) => {
         ['object-add', { 'qom-type': 'iothread', id: 'tg' }],
         ['object-add', { 'qom-type': 'iothread', id: 'io0', 'poll-max-ns': 5 }],
         ['object-add', { 'qom-type': 'iothread', id: 'io1', x: 5 }],
+        ...[
+          ...[{ 'poll-max-ns': -1 }, { 'poll-grow': -1 }, { 'aio-max-batch': -1 }],
+          ...[{ 'thread-pool-min': -1 }, { 'thread-pool-min': 65 }, { 'thread-pool-max': 0 }],
+          ...[{ 'thread-pool-max': 2 ** 31 }, { 'thread-pool-min': 2, 'thread-pool-max': 1 }],
+        ].map((wrong): Step['send'] => [
+          'object-add',
+          { 'qom-type': 'iothread', id: 'io1', ...wrong },
+        ]),
         file('a'),
         throttle({ 'throttle-group': 'zz' }),
         throttle({ 'throttle-group': 'io0' }),
@@ -137,5 +145,42 @@ describeQsds('nodes as qemu-storage-daemon changes them', [], (program) => {
         ['query-named-block-nodes'],
       ),
     );
+  });
+});
+
+describeRecentQsd('nodes as newer QEMUs alone speak of them', (program) => {
+  it('in windows that begin before their disk', async () => {
+    const raw = (more: object): Step['send'] => [
+      'blockdev-add',
+      { driver: 'raw', 'node-name': 'r', file: 'a', ...more },
+    ];
+    await expectSameConversation(
+      program,
+      sends(
+        file('a'),
+        raw({ offset: -1 }),
+        raw({ size: -512 }),
+        raw({ size: -512, offset: -2 }),
+        raw({ file: { driver: 'raw', file: 'a', size: -1 } }),
+        // Which of two mistakes is told.
+        raw({ file: 'zz', offset: -1 }),
+        raw({ 'node-name': 'a', offset: -1 }),
+      ),
+    );
+  });
+
+  it('in resizing what a mirror works on', async () => {
+    const resize = (name: string): Step => ({
+      send: ['block_resize', { 'node-name': name, size: 2 << 20 }],
+    });
+    const mirror = { 'job-id': 'm0', device: 'a', target: 'b', sync: 'full' };
+    await expectSameConversation(program, [
+      ...sends(file('a'), file('b')),
+      {
+        send: ['blockdev-mirror', { ...mirror, 'filter-node-name': 'top' }],
+        until: ['BLOCK_JOB_READY', { device: 'm0' }],
+      },
+      ...['a', 'b', 'top'].map(resize),
+    ]);
   });
 });

@@ -76,6 +76,10 @@ describeQsds('QMP as qemu-storage-daemon speaks it', [], (program) => {
         file('a', { aio: 'x' }),
         ['blockdev-add', { driver: 'raw', 'node-name': 'r', file: 5 }],
         ['blockdev-add', { driver: 'raw', 'node-name': 'r' }],
+        ...[null, true, 1.5, '512', []].map((offset): Step['send'] => [
+          'blockdev-add',
+          { driver: 'raw', 'node-name': 'r', file: 'a', offset },
+        ]),
         ['blockdev-add', { driver: 'raw', 'node-name': 'r', file: { driver: 'file' } }],
         ['blockdev-add', { driver: 'nbd', server: { type: 'unix', data: { path: 'a' } } }],
         ['blockdev-add', { driver: 'nbd', server: { type: 'inet', host: 'a' } }],
@@ -103,7 +107,10 @@ describeQsds('QMP as qemu-storage-daemon speaks it', [], (program) => {
       },
       {
         send: ['blockdev-add', { driver: 'raw', 'node-name': 'r', file: 'a', size: 2 ** 60 }],
-        differs: { row: 'integers', ours: refused("Parameter 'size' expects uint64") },
+        differs: {
+          row: 'integers',
+          ours: refused("Invalid parameter type for 'size', expected: integer"),
+        },
       },
       {
         send: command('block-job-set-speed', '{"device": "a", "speed": 1.0}'),
@@ -417,7 +424,7 @@ describeQsds('QMP as qemu-storage-daemon speaks it', [], (program) => {
         ['block-job-set-speed', { device: 'm0', speed: -5 }],
         ['block-job-set-speed', { device: 'm0', speed: 1 << 20 }],
         ['block-job-set-speed', { device: 'm0', speed: 0 }],
-        ['blockdev-del', { 'node-name': 'b' }],
+        ...['a', 'b', 'top'].map((name) => ['blockdev-del', { 'node-name': name }] as const),
         ['job-resume', { id: 'm0' }],
         ['job-finalize', { id: 'm0' }],
         ['job-dismiss', { id: 'm0' }],

@@ -35,7 +35,7 @@ export const BLOCK_TYPES = {
         '*reconnect-delay': 'uint32',
         '*open-timeout': 'uint32',
       },
-      raw: { file: 'BlockdevRef', '*offset': 'size', '*size': 'size' },
+      raw: { file: 'BlockdevRef', '*offset': 'int', '*size': 'int' },
       throttle: { 'throttle-group': 'str', file: 'BlockdevRef' },
       'x-memory': { size: 'size' },
     },

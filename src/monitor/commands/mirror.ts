@@ -29,10 +29,10 @@ export function mirrorCommands(
     },
 
     'drive-mirror': async (given) => {
-      const before = findSource(graph, given.device);
-      graph.assertNotBlocked(before, { writable: false });
-      const { discard } = before.space;
-      const target = await nodes.open({ ...driveOptions(given), discard });
+      const asked = findSource(graph, given.device);
+      graph.assertNotBlocked(asked, { writable: false });
+      const { discard } = asked.space;
+      const target = await nodes.open({ ...driveOptions(given, asked.driver), discard });
       try {
         // While the target was being opened, much may have happened.
         const source = findSource(graph, given.device);

@@ -37,14 +37,18 @@ describe('block nodes', () => {
     expect(names()).toEqual([]);
   });
 
-  it('leave nothing behind when they are refused', async () => {
+  it.each([
+    [{ size: 513 }, 'Specified size is not multiple of 512'],
+    [{ offset: -1 }, "Value '-1' is out of range for parameter 'offset'"],
+    [{ size: -512 }, "Value '-512' is out of range for parameter 'size'"],
+  ])('leave nothing behind when they are refused: %j', async (window, reason) => {
     const add = rig.dispatcher.call('blockdev-add', {
       driver: 'raw',
       'node-name': 'r',
       file: file(),
-      size: 513,
+      ...window,
     });
-    await expect(add).rejects.toThrow('Specified size is not multiple of 512');
+    await expect(add).rejects.toThrow(reason);
     expect(names()).toEqual([]);
     // Neither the name nor the lock on the file is taken.
     await rig.dispatcher.call('blockdev-add', { ...file(), 'node-name': 'r' });

@@ -100,7 +100,7 @@ describe('block_resize', () => {
       'filter-node-name': 'top',
     });
     for (const name of ['a', 'm', 'top']) {
-      await expect(resize(name, 512)).rejects.toThrow(`Device '${name}' is in use`);
+      await expect(resize(name, 512)).rejects.toThrow(`Node '${name}' is busy`);
     }
     await run('job-cancel', { id: 'm0' });
   });

@@ -108,8 +108,8 @@ describe('arguments that the schema does not have, in the words of qemu-storage-
     ],
     [
       'blockdev-add',
-      { driver: 'raw', file: 'f', offset: -1 },
-      "Parameter 'offset' expects a non-negative number below 2^64",
+      { driver: 'x-memory', size: -1 },
+      "Parameter 'size' expects a non-negative number below 2^64",
     ],
     [
       'blockdev-add',
@@ -161,18 +161,21 @@ describe('values from a command line', () => {
 
   it('are numbers, sizes and booleans where the schema says so', () => {
     const file = { driver: 'file', filename: '1', cache: { direct: 'on' }, 'read-only': 'off' };
-    expect(check({ driver: 'raw', file, offset: '64k', size: '1G' })).toEqual({
+    expect(check({ driver: 'raw', file, offset: '512' })).toEqual({
       driver: 'raw',
       file: { driver: 'file', filename: '1', cache: { direct: true }, 'read-only': false },
-      offset: 65536,
-      size: 2 ** 30,
+      offset: 512,
     });
+    expect(check({ driver: 'x-memory', size: '64k' })).toMatchObject({ size: 65536 });
+    expect(check({ driver: 'x-memory', size: '1G' })).toMatchObject({ size: 2 ** 30 });
   });
 
   it('may be hexadecimal', () => {
     const server = { type: 'unix', path: 's' };
     const nbd = { driver: 'nbd', server, 'open-timeout': '0x10' };
     expect(check(nbd)).toMatchObject({ 'open-timeout': 16 });
+    const memory = { driver: 'x-memory', size: '0x1e00' };
+    expect(check(memory)).toMatchObject({ size: 0x1e00 });
     const raw = { driver: 'raw', file: 'f', offset: '0x1e00', size: '0' };
     expect(check(raw)).toMatchObject({ offset: 0x1e00, size: 0 });
   });
@@ -187,17 +190,14 @@ describe('values from a command line', () => {
       "Parameter 'open-timeout' expects uint32_t",
     ],
     [
-      { driver: 'raw', file: 'f', size: '0x10k' },
+      { driver: 'x-memory', size: '0x10k' },
       "Parameter 'size' expects a non-negative number below 2^64",
     ],
     [
-      { driver: 'raw', file: 'f', size: '1x' },
+      { driver: 'x-memory', size: '1x' },
       "Parameter 'size' expects a non-negative number below 2^64",
     ],
-    [
-      { driver: 'raw', file: 'f', size: '' },
-      "Parameter 'size' expects a non-negative number below 2^64",
-    ],
+    [{ driver: 'x-memory', size: '' }, "Parameter 'size' expects a non-negative number below 2^64"],
     [
       { driver: 'raw', file: 'f', 'read-only': 'maybe' },
       "Parameter 'read-only' expects 'on' or 'off'",
