@@ -136,6 +136,42 @@ export const DIFFERENCES = {
       'is refused where somebody writes below its source',
     ],
   },
+  'exact-sizes': {
+    what: 'a file whose size is no multiple of 512',
+    qemu: 'is a disk as long as the next multiple',
+    ours: "is a disk of its size, which is another one than that of QEMU's export of a copy",
+    why: 'What is beyond the end of a file is no part of it.',
+  },
+  'one-node-a-file': {
+    what: 'a second node that may write to a file',
+    qemu: 'is taken, if one process has both',
+    ours: 'is refused, as by another process',
+    why: 'What is written through one passes the bitmaps and mirrors of the other.',
+  },
+  'children-that-stay': {
+    what: 'a node that was opened with its parent under a name, and is used when that goes',
+    qemu: 'goes with its last user',
+    ours: 'is from then on like one of `blockdev-add`',
+    why: 'A disk that somebody has named is not closed unasked.',
+  },
+  'readers-of-a-target': {
+    what: 'a read-only export of the target of a mirror',
+    qemu: 'is refused',
+    ours: 'shows what is there so far',
+    why: 'A reader changes nothing.',
+  },
+  'read-only-source': {
+    what: 'the target when a mirror of a read-only node was completed',
+    qemu: 'is read-only from then on',
+    ours: 'can be written to as before',
+    why: 'Who added it has said what it is; `blockdev-reopen` can change that.',
+  },
+  'paused-in-pending': {
+    what: '`paused` of a job that waits for `job-finalize`',
+    qemu: 'is true: it holds all requests back',
+    ours: 'is false',
+    why: 'Nobody has paused it, and clients go on.',
+  },
   'job-that-never-was': {
     what: 'a mirror that is refused for a target that cannot be written to, or a `speed` below 0',
     qemu: 'tells of a job (`created`, `null`), then refuses',
@@ -144,8 +180,8 @@ export const DIFFERENCES = {
   },
   'internal-pauses': {
     what:
-      'events when all requests are held back for a moment (`transaction`, `quit`; of QEMU 10 ' +
-      'also `blockdev-add`, `blockdev-del`)',
+      'events when all requests are held back for a moment (`transaction`, `quit`; in QEMU 10 ' +
+      'also where a node or an export comes or goes)',
     qemu: 'jobs tell that they are `paused` and `running`, or `standby` and `ready` again',
     ours: 'jobs go on; nothing is told',
     why: 'A pause that nobody asked for and that is over when it is told helps nobody.',

@@ -39,10 +39,11 @@ export class JobRegistry implements JobHost {
     this.#jobs.set(job.id, job);
   }
 
-  /** `quit`: as `cancelAll`, and no job comes in from here on. */
-  close(): Promise<void> {
+  /** `quit`: as `cancelAll`, and none is left, nor comes in from here on. */
+  async close(): Promise<void> {
     this.#isClosing = true;
-    return this.cancelAll();
+    await this.cancelAll();
+    for (const job of this.list()) job.dismiss();
   }
 
   /** Every job is force-cancelled; resolves when all have ended. */

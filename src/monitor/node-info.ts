@@ -11,11 +11,12 @@ import { formatAddress } from '../net/address.ts';
 /** A node as `query-named-block-nodes` shows it. */
 const UNLIMITED = { bps: 0, bps_rd: 0, bps_wr: 0, iops: 0, iops_rd: 0, iops_wr: 0 } as const;
 
-export function describeNode(
-  node: BlockNode,
-  options: NodeOptions | undefined,
-): Qmp<'BlockDeviceInfo'> {
-  const file = filenameOf(node, options);
+/** What a node was opened with, unless it is a filter. */
+type OptionsOf = (node: BlockNode) => NodeOptions | undefined;
+
+export function describeNode(node: BlockNode, optionsOf: OptionsOf): Qmp<'BlockDeviceInfo'> {
+  const options = optionsOf(node);
+  const file = filenameOf(node, optionsOf);
   return {
     ...UNLIMITED,
     file,
@@ -61,11 +62,12 @@ function describeBitmap(bitmap: DirtyBitmap): Qmp<'BlockDirtyInfo'> {
 }
 
 /** A file's name, also through a filter or a window on all of it; else the options as JSON. */
-function filenameOf(node: BlockNode, options: NodeOptions | undefined): string {
+function filenameOf(node: BlockNode, optionsOf: OptionsOf): string {
   if (node instanceof FileNode) return node.filename;
   if (node instanceof NbdNode) return uriOf(node);
+  const options = optionsOf(node);
   if (options === undefined || isPlainRaw(options)) {
-    return node.child === undefined ? node.name : filenameOf(node.child, undefined);
+    return node.child === undefined ? node.name : filenameOf(node.child, optionsOf);
   }
   return `json:${writeJson({ ...options, 'node-name': undefined })}`;
 }

@@ -38,6 +38,11 @@ const SCRIPTS: Readonly<Record<string, Script>> = {
     until: ['BLOCK_JOB_READY', {}],
     differs: { row: 'internal-pauses', theirs: ['standby', 'ready', 'standby', 'ready'] },
   },
+  'when it has concluded, and nobody has dismissed it': {
+    given: { 'auto-dismiss': false },
+    before: [['job-complete', { id: 'm0' }]],
+    until: ['JOB_STATUS_CHANGE', { status: 'concluded' }],
+  },
   'while it is paused': {
     given: {},
     before: [['job-pause', { id: 'm0' }]],

@@ -101,7 +101,7 @@ describePeers('quit', TOOLS, () => {
     await daemon.qmp.event('BLOCK_JOB_PENDING');
     await daemon.qmp.execute('quit');
     expect(await daemon.process.exited).toBe(0);
-    const end = ['S:aborting', 'BLOCK_JOB_CANCELLED', 'S:concluded'];
-    expect(storyOf(daemon).slice(-3)).toEqual(end);
+    const end = ['S:aborting', 'BLOCK_JOB_CANCELLED', 'S:concluded', 'S:null'];
+    expect(storyOf(daemon).slice(-4)).toEqual(end);
   });
 });

@@ -35,7 +35,7 @@ export function blockCommands(
       return undefined;
     },
     'query-named-block-nodes': () =>
-      [...graph.nodes()].reverse().map((node) => describeNode(node, nodes.optionsOf(node))),
+      [...graph.nodes()].reverse().map((node) => describeNode(node, (one) => nodes.optionsOf(one))),
     // Devices of a guest, which is what QEMU lists here, do not exist without a guest.
     'query-block': () => [],
   };

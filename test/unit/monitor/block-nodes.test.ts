@@ -109,14 +109,26 @@ describe('block nodes', () => {
     });
   });
 
-  it('are shown by name, or as their options when they have none', async () => {
+  it('are shown by name, or as options when they have none, also with a filter', async () => {
     const options = { driver: 'raw', 'node-name': 'r', file: 'f', offset: 512 } as const;
     await rig.dispatcher.call('blockdev-add', { ...file(), 'node-name': 'f' });
     await rig.dispatcher.call('blockdev-add', options);
+    const memory = { driver: 'x-memory', 'node-name': 'm', size: 1 << 20 } as const;
+    await rig.dispatcher.call('blockdev-add', memory);
+    await rig.dispatcher.call('blockdev-mirror', {
+      'job-id': 'm0',
+      device: 'r',
+      target: 'm',
+      sync: 'none',
+    });
     const shown = await rig.dispatcher.call('query-named-block-nodes');
-    expect(shown.map((node) => node.file)).toEqual([
-      'json:{"driver": "raw", "file": "f", "offset": 512}',
-      filename,
+    const window = 'json:{"driver": "raw", "file": "f", "offset": 512}';
+    expect(shown.map((node) => [node.drv, node.file])).toEqual([
+      // What is below it is a part of the file alone.
+      ['mirror_top', window],
+      ['x-memory', 'json:{"driver": "x-memory", "size": 1048576}'],
+      ['raw', window],
+      ['file', filename],
     ]);
   });
 });
