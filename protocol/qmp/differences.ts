@@ -118,8 +118,8 @@ export const DIFFERENCES = {
     what: 'options of the command line (`nbd-mirror daemon`)',
     qemu:
       '`--daemonize`, `--trace`; character devices that are no listening sockets, as `stdio`; ' +
-      '`server` and `nowait` without a value, which are deprecated; `id` of a monitor, and ' +
-      '`pretty=on`, which indents messages',
+      '`server` and `nowait` without a value, which are deprecated; `pretty=on`, which indents ' +
+      'messages',
     ours: 'are refused with a sentence; `pretty` is taken, and messages stay on one line',
     why:
       'A service manager starts daemons, and clients come by sockets. Blanks mean nothing in ' +

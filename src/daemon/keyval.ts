@@ -1,4 +1,7 @@
+import type { Json } from '../../protocol/qmp/json-builder.ts';
+import { MessageStream } from '../../protocol/qmp/message-stream.ts';
 import { UsageError } from '../util/errors.ts';
+import { QMP_MESSAGE_BYTES_MAX, QMP_NESTING_MAX, QMP_TOKENS_MAX } from '../util/limits.ts';
 
 /**
  * QEMU's option values: `key=value,outer.inner=value,list.0=value`, where `,,` is a comma in a
@@ -30,11 +33,34 @@ export function parseObject(
   impliedKey?: string,
 ): { json: boolean; value: Record<string, unknown> } {
   if (!text.startsWith('{')) return { json: false, value: parseKeyval(text, impliedKey) };
-  try {
-    return { json: true, value: JSON.parse(text) as Record<string, unknown> };
-  } catch (error) {
-    throw new UsageError(`Cannot read '${text}' as JSON: ${(error as Error).message}`);
-  }
+  return { json: true, value: parseJson(text) };
+}
+
+const JSON_LIMITS = {
+  messageBytesMax: QMP_MESSAGE_BYTES_MAX,
+  tokensMax: QMP_TOKENS_MAX,
+  nestingMax: QMP_NESTING_MAX,
+};
+
+/** As messages are read: strings may be quoted with `'`. */
+function parseJson(text: string): Record<string, unknown> {
+  const values: Json[] = [];
+  let wrong: string | undefined;
+  const stream = new MessageStream(
+    {
+      message: (value) => values.push(value),
+      malformed: (desc) => {
+        wrong ??= desc;
+      },
+    },
+    JSON_LIMITS,
+  );
+  // The blank ends a word that is last.
+  stream.push(Buffer.from(`${text} `));
+  if (values.length === 0) wrong ??= 'JSON parse error, premature EOI';
+  if (values.length > 1) wrong ??= 'Expecting at most one JSON value';
+  if (wrong !== undefined) throw new UsageError(`Cannot read '${text}' as JSON: ${wrong}`);
+  return values[0] as Record<string, unknown>;
 }
 
 /** Splits at single commas; `,,` stands for one comma. */

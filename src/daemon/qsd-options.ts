@@ -4,7 +4,7 @@ import type { Arguments, CommandName, Qmp, TypeName } from '../../protocol/qmp/s
 import { parsePort } from '../net/address.ts';
 import type { Endpoint } from '../net/endpoint.ts';
 import { UsageError } from '../util/errors.ts';
-import { parseKeyval, parseObject } from './keyval.ts';
+import { parseObject } from './keyval.ts';
 
 /**
  * The command line of qemu-storage-daemon as steps to take, in the order in which they stand: QMP
@@ -99,23 +99,17 @@ function nbdServer(text: string): Arguments<'nbd-server-start'> {
 
 /** `socket,id=ID,path=PATH,server=on,wait=off[,websocket=on]`, or host and port. */
 function addChardev(chardevs: Map<string, Endpoint>, text: string): void {
-  const keys = ['backend', 'id', 'path', 'host', 'port', 'server', 'wait', 'websocket'];
-  const options = readKeys(text, 'backend', keys);
-  const { backend, id, path, host, port, server, wait, websocket = 'off' } = options;
-  if (id === undefined) throw new UsageError(`Parameter 'id' is missing in '${text}'`);
+  const options = check('ChardevOptions', text, 'backend');
+  const { backend, id, path, host, port, server, wait, websocket: webSocket = false } = options;
   if (backend !== 'socket') {
     throw new UsageError(`Chardev '${id}': only the backend 'socket' is offered, not '${backend}'`);
   }
-  if (server !== 'on') {
+  if (!server) {
     throw new UsageError(`Chardev '${id}': only server=on is offered`);
   }
-  if (wait !== undefined && wait !== 'off') {
+  if (wait) {
     throw new UsageError(`Chardev '${id}': only wait=off is offered, nobody is waited for`);
   }
-  if (websocket !== 'on' && websocket !== 'off') {
-    throw new UsageError(`Chardev '${id}': websocket is on or off, not '${websocket}'`);
-  }
-  const webSocket = websocket === 'on';
   if (path !== undefined) {
     chardevs.set(id, { address: { type: 'unix', path }, webSocket });
     return;
@@ -129,25 +123,11 @@ function addChardev(chardevs: Map<string, Endpoint>, text: string): void {
 
 /** `chardev=ID[,token-file=PATH]`. `pretty` is about blanks, which mean nothing in JSON. */
 function monitor(chardevs: ReadonlyMap<string, Endpoint>, text: string): Step {
-  const options = readKeys(text, 'chardev', ['chardev', 'mode', 'pretty', 'token-file']);
-  const { chardev, mode, pretty = 'off', 'token-file': tokenFile } = options;
+  const { chardev, mode, 'token-file': tokenFile } = check('MonitorOptions', text, 'chardev');
   if (mode !== undefined && mode !== 'control') {
     throw new UsageError(`Monitor mode '${mode}' is not offered, only 'control' (QMP)`);
   }
-  if (pretty !== 'on' && pretty !== 'off') {
-    throw new UsageError(`Parameter 'pretty' expects 'on' or 'off' (in '${text}')`);
-  }
-  const endpoint = chardev === undefined ? undefined : chardevs.get(chardev);
-  if (endpoint === undefined) throw new UsageError(`chardev "${chardev ?? ''}" not found`);
+  const endpoint = chardevs.get(chardev);
+  if (endpoint === undefined) throw new UsageError(`chardev "${chardev}" not found`);
   return { do: 'monitor', endpoint, tokenFile };
-}
-
-/** Options that no schema has. */
-function readKeys(text: string, impliedKey: string, known: readonly string[]) {
-  const options = parseKeyval(text, impliedKey);
-  for (const [key, value] of Object.entries(options)) {
-    if (known.includes(key) && typeof value === 'string') continue;
-    throw new UsageError(`Invalid parameter '${key}' (in '${text}')`);
-  }
-  return options as Readonly<Record<string, string | undefined>>;
 }

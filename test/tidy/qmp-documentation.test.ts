@@ -48,7 +48,7 @@ const nameOf = (key: string) => key.replace(/^\*/, '');
 
 /** Named types that a client may send: their optional members must say what their absence means. */
 function sentTypes(): Set<string> {
-  const found = new Set<string>(['NbdServerOptions']);
+  const found = new Set<string>(['NbdServerOptions', 'ChardevOptions', 'MonitorOptions']);
   const visit = (ref: unknown): void => {
     const name = Array.isArray(ref) ? (ref[0] as string) : (ref as string);
     const definition = definitions[name];

@@ -78,5 +78,28 @@ export const CONTROL_DOCS = {
       members: { type: 'What it is.', 'node-name': 'Name of the node.' },
     },
     CommandInfo: { about: 'A command.', members: { name: 'What `execute` takes.' } },
+    ChardevOptions: {
+      about: "The command line's `--chardev`: where a monitor listens.",
+      members: {
+        backend: '`socket`; its name may be left out.',
+        id: 'Its name.',
+        path: { about: 'Path of a Unix socket.', default: '`host` and `port`' },
+        host: { about: 'Address of this host to listen on.', default: '`path`' },
+        port: { about: 'TCP port.', default: '`path`' },
+        server: { about: 'Must be true: clients come to us.', default: 'false, which is refused' },
+        wait: { about: 'Must be false: nobody is waited for.', default: 'false' },
+        websocket: { about: 'Whether clients speak WebSocket.', default: 'false' },
+      },
+    },
+    MonitorOptions: {
+      about: "The command line's `--monitor`: QMP on a character device.",
+      members: {
+        chardev: 'Its name. `chardev=` may be left out.',
+        id: { about: 'Taken and unused.', default: 'none' },
+        mode: { about: 'Must be `control`, which is QMP.', default: '`control`' },
+        pretty: { about: 'Taken and unused: messages stay on one line.', default: 'false' },
+        'token-file': { about: 'File with the token that clients must show.', default: 'none' },
+      },
+    },
   },
 } as const satisfies Docs;

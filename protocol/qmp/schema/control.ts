@@ -12,6 +12,29 @@ export const CONTROL_TYPES = {
     branches: { 'block-node': { 'node-name': 'str' } },
   },
   CommandInfo: { struct: { name: 'str' } },
+  /** What the command line's `--chardev` takes. */
+  ChardevOptions: {
+    struct: {
+      backend: 'str',
+      id: 'str',
+      '*path': 'str',
+      '*host': 'str',
+      '*port': 'str',
+      '*server': 'bool',
+      '*wait': 'bool',
+      '*websocket': 'bool',
+    },
+  },
+  /** What the command line's `--monitor` takes. */
+  MonitorOptions: {
+    struct: {
+      chardev: 'str',
+      '*id': 'str',
+      '*mode': 'str',
+      '*pretty': 'bool',
+      '*token-file': 'str',
+    },
+  },
 } as const satisfies Definitions;
 
 export const CONTROL_COMMANDS = {

@@ -45,6 +45,18 @@ describe('keyval', () => {
 
   it('takes JSON as it is', () => {
     expect(parseObject('{"size": 4}')).toEqual({ json: true, value: { size: 4 } });
-    expect(() => parseObject('{"size": ')).toThrow(/Cannot read .* as JSON/);
+    expect(parseObject("{'it\\'s': [1, 'a']} ").value).toEqual({ "it's": [1, 'a'] });
+  });
+
+  it.each([
+    ['{"size": ', 'premature EOI'],
+    ['{"size": 4,}', 'JSON parse error'],
+    ["{'size", 'premature EOI'],
+    ['{"size": 4}{}', 'Expecting at most one JSON value'],
+    ['{"size": 4} x', "invalid keyword 'x'"],
+  ])('does not take %j for JSON', (text, reason) => {
+    expect(() => parseObject(text)).toThrow(UsageError);
+    expect(() => parseObject(text)).toThrow(`Cannot read '${text}' as JSON: `);
+    expect(() => parseObject(text)).toThrow(reason);
   });
 });

@@ -73,10 +73,31 @@ describe("qemu-storage-daemon's command line", () => {
     ]);
   });
 
-  it.each(['on', 'off'])('takes a monitor with pretty=%s', (pretty) => {
+  it.each([
+    'chardev=c0,pretty=on',
+    'c0,pretty=no,id=m',
+    'c0,mode=control',
+    '{"chardev": "c0", "pretty": true}',
+    "{'chardev': 'c0', 'id': 'm'}",
+  ])('takes a monitor %s', (monitor) => {
     const chardev = ['--chardev', 'socket,id=c0,path=/q,server=on,wait=off'];
-    const plan = planQsd([...chardev, '--monitor', `chardev=c0,pretty=${pretty}`]);
+    const plan = planQsd([...chardev, '--monitor', monitor]);
     expect(plan.steps).toMatchObject([{ do: 'monitor', endpoint: { webSocket: false } }]);
+  });
+
+  it.each([
+    ['on', 'off'],
+    ['yes', 'no'],
+    ['true', 'false'],
+    ['y', 'n'],
+  ])('takes %s and %s for booleans', (yes, no) => {
+    const chardev = `socket,id=c0,path=/q,server=${yes},wait=${no}`;
+    const ends = [yes, no].map((websocket) => {
+      const plan = planQsd(['--chardev', `${chardev},websocket=${websocket}`, '--monitor', 'c0']);
+      const [step] = plan.steps;
+      return step?.do === 'monitor' && step.endpoint.webSocket;
+    });
+    expect(ends).toEqual([true, false]);
   });
 
   it.each([
@@ -92,14 +113,18 @@ describe("qemu-storage-daemon's command line", () => {
     [['--chardev', 'socket,id=c,server=on,host=h,port='], 'needs path=PATH'],
     [['--chardev', 'socket,id=c,server=on,host=,port=1'], 'needs path=PATH'],
     [['--chardev', 'socket,id=c,server=on,path=/x,wait=on'], 'only wait=off'],
-    [['--chardev', 'socket,id=c,server=on,path=/x,websocket=yes'], 'websocket is on or off'],
-    [['--chardev', 'socket,id=c,server=on,path=/x,bogus=1'], "Invalid parameter 'bogus'"],
+    [['--chardev', 'socket,id=c,server=on,path=/x,websocket=1'], "'websocket' expects 'on' or"],
+    [['--chardev', 'socket,id=c,server=no,path=/x'], 'only server=on'],
+    [['--chardev', 'socket,server=on,path=/x'], "Parameter 'id' is missing"],
+    [['--chardev', 'socket,id=c,server=on,path=/x,bogus=1'], "Parameter 'bogus' is unexpected"],
     [['--chardev', 'stdio,id=c'], "only the backend 'socket'"],
     [['--chardev', 'socket,id=c,path=/x,server,nowait'], "Expected '=' after parameter 'server'"],
     [['--trace', 'nbd_*'], "Unknown option '--trace'"],
-    [['--monitor', 'chardev=c,id=m'], "Invalid parameter 'id'"],
+    [['--monitor', 'pretty=on'], "Parameter 'chardev' is missing"],
+    [['--monitor', 'chardev=c,mode=readline'], "only 'control'"],
+    [['--monitor', '{"chardev": "c", "pretty": "on"}'], "'pretty', expected: boolean"],
     [['--monitor', 'chardev=c,pretty=nope'], "Parameter 'pretty' expects 'on' or 'off'"],
-    [['--monitor', 'chardev=c,prety=on'], "Invalid parameter 'prety'"],
+    [['--monitor', 'chardev=c,prety=on'], "Parameter 'prety' is unexpected"],
     [['--object', 'secret,id=s'], "'qom-type' does not accept value 'secret'"],
     [['--nbd-server', 'addr.type=inet,addr.host=h'], "Parameter 'addr.port' is missing"],
   ])('refuses %j', (argv, message) => {
