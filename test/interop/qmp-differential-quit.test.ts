@@ -38,6 +38,11 @@ const SCRIPTS: Readonly<Record<string, Script>> = {
     until: ['BLOCK_JOB_READY', {}],
     differs: { row: 'internal-pauses', theirs: ['standby', 'ready', 'standby', 'ready'] },
   },
+  'when it waits to be finalized': {
+    given: { 'auto-finalize': false, 'auto-dismiss': false },
+    before: [['job-complete', { id: 'm0' }]],
+    until: ['BLOCK_JOB_PENDING', {}],
+  },
   'when it has concluded, and nobody has dismissed it': {
     given: { 'auto-dismiss': false },
     before: [['job-complete', { id: 'm0' }]],
