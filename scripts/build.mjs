@@ -13,6 +13,7 @@ import { fileURLToPath } from 'node:url';
 import { setFlagsFromString } from 'node:v8';
 import { Script } from 'node:vm';
 import { build } from 'esbuild';
+import byteCodeName from '../bin/byte-code-name.cjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const PROGRAM = 'main.cjs';
@@ -41,7 +42,8 @@ await build({
   sourcemap: true,
   logLevel: 'warning',
 });
-writeFileSync(join(outdir, 'main.cache'), compiled(join(outdir, PROGRAM)));
+// V8 does not see that half of it was lost with the power.
+writeFileSync(join(outdir, byteCodeName), compiled(join(outdir, PROGRAM)), { flush: true });
 rmSync(dist, { recursive: true, force: true });
 renameSync(outdir, dist);
 
@@ -49,7 +51,7 @@ renameSync(outdir, dist);
 function compiled(program) {
   const source = Module.wrap(readFileSync(program, 'utf8'));
   setFlagsFromString('--no-lazy');
-  const script = new Script(source, { filename: PROGRAM });
+  const script = new Script(source, { filename: join(dist, PROGRAM) });
   // As it will be when the code is looked at: it is refused where flags differ.
   setFlagsFromString('--lazy');
   return script.createCachedData();

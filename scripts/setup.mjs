@@ -19,7 +19,7 @@ import { fileURLToPath } from 'node:url';
 export const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const BUILDER = 'scripts/build.mjs';
 const PEER_PACKAGES = 'test/support/peer-packages.json';
-const SOURCES = ['src', 'protocol', 'package.json', 'tsconfig.json', BUILDER];
+const SOURCES = ['bin', 'src', 'protocol', 'package.json', 'tsconfig.json', BUILDER];
 const BUILT = 'dist/main.cjs';
 const LOCK = 'package-lock.json';
 const INSTALLED = 'node_modules/.installed-lock.json';

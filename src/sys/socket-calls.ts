@@ -1,4 +1,5 @@
 import { constants } from 'node:os';
+import { isMainThread } from 'node:worker_threads';
 import koffi, { type LibraryHandle } from 'koffi';
 import type { SocketCalls } from '../util/socket-calls.ts';
 import { systemError } from './system-error.ts';
@@ -17,9 +18,6 @@ const PASSING: readonly number[] = [EAGAIN, EINTR, ENOBUFS];
  * for like a socket. Throws where that cannot be had, and in a worker, whose loop is another one.
  */
 export function socketCalls(libc: LibraryHandle): SocketCalls {
-  // Node's own word for it costs 2 ms of every start: its module is loaded for nothing else.
-  const threadId = libc.func('int gettid()');
-  const isMainThread = threadId() === process.pid;
   if (!isMainThread) throw new Error('only the main thread waits for its sockets itself');
   const defaultLoop = libc.func('void *uv_default_loop()');
   const backendFd = libc.func('int uv_backend_fd(void *loop)');
