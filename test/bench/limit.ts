@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { mustRun, type Scope } from '../support/process.ts';
-import { socketOf, unixUri } from './peers.ts';
+import { socketOf, unixUri } from './address.ts';
 
 const ONLY_SEND = fileURLToPath(new URL('only-send.py', import.meta.url));
 const ONLY_MIRROR_IN_C = fileURLToPath(new URL('only-mirror.c', import.meta.url));

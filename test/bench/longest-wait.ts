@@ -2,7 +2,7 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { NBD_CMD_READ } from '../../protocol/nbd/constants.ts';
 import { RawNbdClient } from '../support/raw-nbd-client.ts';
-import { socketOf } from './peers.ts';
+import { socketOf } from './address.ts';
 
 const LENGTH = 4096;
 const PAUSE_MS = 2;

@@ -213,6 +213,7 @@ async function chosenWorkloads(scope: Scope): Promise<Workload[]> {
     images: new Images(scope),
     ours: ourselves(),
     qsd,
+    network: 'unix' as const,
     qsds: hasRings ? [qsd, withRing(qsd)] : [qsd],
     isRoot,
     others,

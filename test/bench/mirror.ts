@@ -2,7 +2,8 @@
  * One mirror job from its start to READY and to a soft cancel, by the same QMP for every contender.
  */
 import { mustRun } from '../support/process.ts';
-import { type RunningContender, socketOf } from './peers.ts';
+import { addressOf } from './address.ts';
+import type { RunningContender } from './peers.ts';
 
 /** Events of earlier mirrors are remembered: each has a name of its own. */
 let mirrors = 0;
@@ -31,7 +32,7 @@ export class Mirror {
     await server.qmp.execute('blockdev-add', {
       driver: 'nbd',
       'node-name': 'target',
-      server: { type: 'unix', path: socketOf(target) },
+      server: addressOf(target),
       export: '',
       discard: 'unmap',
     });

@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { mustRun, type Scope } from '../support/process.ts';
 import { QmpConnection } from '../support/qmp-connection.ts';
 import { hasTool } from '../support/tools.ts';
+import { addressOf, type Network, newUri } from './address.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const FETCHED_QSD = join(ROOT, '.cache', 'qsd10', 'qemu-storage-daemon');
@@ -83,18 +84,20 @@ export async function startContender(
   scope: Scope,
   { command, blockdev = '' }: Contender,
   file: string,
+  network: Network,
   driver = 'driver=file',
 ): Promise<RunningContender> {
   const directory = await scope.tempDir();
-  const [socket, monitor] = [join(directory, 'nbd.sock'), join(directory, 'qmp.sock')];
-  const pidFile = join(directory, 'pid');
+  const [monitor, pidFile] = [join(directory, 'qmp.sock'), join(directory, 'pid')];
+  const uri = await newUri(scope, network);
+  const listening = Object.entries(addressOf(uri)).map(([key, value]) => `addr.${key}=${value}`);
   const [program, ...first] = command;
   const server = await scope.startProcess(
     program!,
     [
       ...first,
       ...['--blockdev', `${driver},node-name=disk,filename=${file},discard=unmap${blockdev}`],
-      ...['--nbd-server', `addr.type=unix,addr.path=${socket}`],
+      ...['--nbd-server', listening.join(',')],
       ...['--export', 'type=nbd,id=export0,node-name=disk,name=,writable=on'],
       ...['--chardev', `socket,id=qmp,path=${monitor},server=on,wait=off`],
       ...['--monitor', 'chardev=qmp', '--pidfile', pidFile],
@@ -106,7 +109,7 @@ export async function startContender(
   const qmp = await QmpConnection.connect(monitor);
   scope.onClose(async () => qmp.close());
   return {
-    uri: unixUri(socket),
+    uri,
     qmp,
     memory: () => memoryOf(server.pid, 'VmRSS'),
     peakMemory: () => memoryOf(server.pid, 'VmHWM'),
@@ -115,25 +118,23 @@ export async function startContender(
 }
 
 /** `nbdkit` with these arguments; its URI. */
-export async function startNbdkit(scope: Scope, args: readonly string[]): Promise<string> {
-  return (await startNbdkitProcess(scope, args)).uri;
+export async function startNbdkit(
+  scope: Scope,
+  network: Network,
+  args: readonly string[],
+): Promise<string> {
+  return (await startNbdkitProcess(scope, network, args)).uri;
 }
 
-export async function startNbdkitProcess(scope: Scope, args: readonly string[]) {
-  const socket = join(await scope.tempDir(), 'nbd.sock');
-  const process = await scope.startProcess('nbdkit', ['-f', '-U', socket, ...args], {
-    readySocket: socket,
-  });
-  return { uri: unixUri(socket), process };
-}
-
-/** The socket in a URI of `unixUri`. */
-export function socketOf(uri: string): string {
-  return new URL(uri).searchParams.get('socket')!;
-}
-
-export function unixUri(socket: string): string {
-  return `nbd+unix:///?socket=${socket}`;
+export async function startNbdkitProcess(scope: Scope, network: Network, args: readonly string[]) {
+  const uri = await newUri(scope, network);
+  const address = addressOf(uri);
+  const [listening, ready] =
+    address.type === 'unix'
+      ? [['-U', address.path], { readySocket: address.path }]
+      : [['-i', address.host, '-p', address.port], { readyPort: Number(address.port) }];
+  const process = await scope.startProcess('nbdkit', ['-f', ...listening, ...args], ready);
+  return { uri, process };
 }
 
 /** Fields 14 and 15 of /proc/PID/stat are clock ticks, of which Linux has 100 a second. */

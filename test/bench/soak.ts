@@ -36,7 +36,7 @@ export async function soak(
   onSample: (elapsedSeconds: number, mebibytes: number, isWarm: boolean) => void,
 ): Promise<{ samples: number[]; peakMiB: number }> {
   const file = await images.randomByPage(DISK_BYTES);
-  const server = await startContender(scope, contender, file);
+  const server = await startContender(scope, contender, file, 'unix');
   const samples: number[] = [];
   const modes: CopyMode[] = ['background', 'write-blocking'];
   const warmSeconds = WARM_UP_MINUTES * 60;
@@ -46,7 +46,8 @@ export async function soak(
     modes.push(mode);
     const cycle = new Scope();
     try {
-      const mirror = await Mirror.prepare(server, file, await memoryTarget(cycle, DISK_BYTES));
+      const target = await memoryTarget(cycle, DISK_BYTES, 'unix');
+      const mirror = await Mirror.prepare(server, file, target);
       const load = runLoad(server.uri, LOAD, DISK_BYTES, PHASE_SECONDS);
       await Promise.all([mirror.untilReady(mode), load]);
       await mirror.finish();

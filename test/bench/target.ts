@@ -2,15 +2,16 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { mustRun, type Scope, type StoppableProcess } from '../support/process.ts';
+import { type Network, socketOf } from './address.ts';
 import { fill } from './fio.ts';
-import { socketOf, startNbdkit, startNbdkitProcess } from './peers.ts';
+import { startNbdkit, startNbdkitProcess } from './peers.ts';
 
 /** Starts a server for a disk of `size` bytes; its URI. */
-export type Target = (scope: Scope, size: number) => Promise<string>;
+export type Target = (scope: Scope, size: number, network: Network) => Promise<string>;
 
 /** It takes memory from the kernel as data comes. */
-export function memoryTarget(scope: Scope, size: number): Promise<string> {
-  return startNbdkit(scope, ['memory', String(size)]);
+export function memoryTarget(scope: Scope, size: number, network: Network): Promise<string> {
+  return startNbdkit(scope, network, ['memory', String(size)]);
 }
 
 /**
@@ -18,8 +19,8 @@ export function memoryTarget(scope: Scope, size: number): Promise<string> {
  * kernel takes longer than all the rest of a copy.
  */
 export function filled(target: Target): Target {
-  return async (scope, size) => {
-    const uri = await target(scope, size);
+  return async (scope, size, network) => {
+    const uri = await target(scope, size, network);
     await fill(uri, size);
     return uri;
   };
@@ -27,8 +28,8 @@ export function filled(target: Target): Target {
 
 /** One that another disk was copied to before. */
 export function holding(image: (size: number) => Promise<string>, target: Target): Target {
-  return async (scope, size) => {
-    const [file, uri] = [await image(size), await target(scope, size)];
+  return async (scope, size, network) => {
+    const [file, uri] = [await image(size), await target(scope, size, network)];
     const raw = ['-f', 'raw', '-O', 'raw'];
     await mustRun('qemu-img', ['convert', '-n', '--target-is-zero', ...raw, file, uri]);
     return uri;
@@ -40,9 +41,9 @@ export function holding(image: (size: number) => Promise<string>, target: Target
  * delays whatever is on it, so the server has a thread for every request that may be.
  */
 export function farTarget(milliseconds: number): Target {
-  return (scope, size) => {
+  return (scope, size, network) => {
     const delay = ['--filter=delay', 'memory', String(size), `wdelay=${milliseconds}ms`];
-    return startNbdkit(scope, ['--threads=64', ...delay]);
+    return startNbdkit(scope, network, ['--threads=64', ...delay]);
   };
 }
 
@@ -51,7 +52,7 @@ export function farTarget(milliseconds: number): Target {
  * that is left each time, a minute for 4096 runs in 1 GiB.
  */
 export function withoutExtents(scope: Scope, uri: string): Promise<string> {
-  return startNbdkit(scope, ['--filter=noextents', 'nbd', `socket=${socketOf(uri)}`]);
+  return startNbdkit(scope, 'unix', ['--filter=noextents', 'nbd', `socket=${socketOf(uri)}`]);
 }
 
 const UNITS = ['bytes', 'KiB', 'MiB', 'GiB', 'TiB'];
@@ -67,10 +68,10 @@ export class CountingTarget {
     this.#statsFile = statsFile;
   }
 
-  static async start(scope: Scope, size: number): Promise<CountingTarget> {
+  static async start(scope: Scope, size: number, network: Network): Promise<CountingTarget> {
     const statsFile = join(await scope.tempDir(), 'stats');
     const memory = ['--filter=stats', 'memory', String(size), `statsfile=${statsFile}`];
-    const { uri, process } = await startNbdkitProcess(scope, memory);
+    const { uri, process } = await startNbdkitProcess(scope, network, memory);
     return new CountingTarget(uri, process, statsFile);
   }
 

@@ -92,10 +92,10 @@ export function loopDelay(setting: Setting, storage: Storage, load: Load): Workl
 
 async function startUncached(
   scope: Scope,
-  { images }: Setting,
+  { images, network }: Setting,
   { driver, prepare }: Storage,
   contender: Contender,
 ) {
   const file = await prepare(scope, await images.randomByPage(LOAD_DISK_BYTES));
-  return { file, server: await startContender(scope, contender, file, driver) };
+  return { file, server: await startContender(scope, contender, file, network, driver) };
 }

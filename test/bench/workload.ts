@@ -1,5 +1,6 @@
 /** What a workload is, and what several of them need. */
 import type { Scope } from '../support/process.ts';
+import type { Network } from './address.ts';
 import { type Load, runLoad } from './fio.ts';
 import { GiB, type Images, MiB } from './images.ts';
 import type { Contender, RunningContender } from './peers.ts';
@@ -38,6 +39,8 @@ export interface Setting {
   /** The same, with the kernel's io_uring instead of threads. */
   /** It, and it with other ways to wait for files. */
   qsds: readonly Contender[];
+  /** How everything that is started is reached. */
+  network: Network;
   /** Cold files, O_DIRECT and loop devices can be had. */
   isRoot: boolean;
   /** Versions of the others, by program; absent when the program is. */

@@ -4,11 +4,12 @@
  */
 import { mustRun } from '../support/process.ts';
 import { hasTool } from '../support/tools.ts';
+import { socketOf } from './address.ts';
 import { type Load, runLoad } from './fio.ts';
 import { GiB, MiB, SPARSE_DATA_BYTES } from './images.ts';
 import { COMPILER, onlyMirror, onlyMirrorInC, onlyReceive, onlySend } from './limit.ts';
 import { type CopyMode, compare, Mirror } from './mirror.ts';
-import { type Contender, socketOf, startContender, startNbdkit } from './peers.ts';
+import { type Contender, startContender, startNbdkit } from './peers.ts';
 import { STORAGES } from './storage.ts';
 import {
   CountingTarget,
@@ -107,12 +108,25 @@ export function allWorkloads(setting: Setting): Workload[] {
     ),
     firstSeconds(setting, SMALL_WRITES, 'write-blocking'),
     bytesSent(setting, SMALL_WRITES),
+    ...overTcp({ ...setting, network: 'tcp' }, random),
     ...(setting.isRoot ? STORAGES : []).flatMap((storage) => [
       ...[SMALL_READS, SMALL_WRITES].map((load) => uncached(setting, storage, load)),
       waitOfAnother(setting, storage, SMALL_READS),
       loopDelay(setting, storage, SMALL_READS),
     ]),
   ];
+}
+
+/** Without most limits: the programs that only move bytes know Unix sockets alone. */
+function overTcp(setting: Setting, random: Omit<Job, 'name'>): Workload[] {
+  return [
+    fullMirror(setting, { name: 'full mirror, 2 GiB of random data', ...random }),
+    copy(setting, { name: 'copy, 2 GiB of random data', ...random }),
+    ...LOADS.filter(({ depth }) => depth > 1).map((load) => plainExport(setting, load)),
+    ...(['background', 'write-blocking'] as const).map((mode) =>
+      exportWithMirror(setting, SMALL_WRITES, mode),
+    ),
+  ].map((workload) => ({ ...workload, name: `${workload.name}, over TCP` }));
 }
 
 /** A few that speak for the rest. */
@@ -165,17 +179,17 @@ function untilReady(setting: Setting, job: Job): Workload {
     name: contender.name,
     async measure(scope) {
       const file = await image(size);
-      const server = await startContender(scope, contender, file);
+      const server = await startContender(scope, contender, file, setting.network);
       if (mirrorsBefore > 0) {
         // Not to the same target: then the comparison at the end would say nothing.
-        const elsewhere = await target(scope, size);
+        const elsewhere = await target(scope, size, setting.network);
         for (let left = mirrorsBefore; left > 0; left--) {
           const mirror = await Mirror.prepare(server, file, elsewhere);
           await mirror.untilReady('background');
           await mirror.finish();
         }
       }
-      const uri = await target(scope, size);
+      const uri = await target(scope, size, setting.network);
       const readAt = isStrewn ? await withoutExtents(scope, uri) : uri;
       const mirror = await Mirror.prepare(server, file, uri, readAt);
       const before = server.cpuSeconds();
@@ -205,14 +219,14 @@ function farMirror(setting: Setting, job: Job): Workload {
 }
 
 /** How long the target takes for as much data when nobody looks for it, or at it. */
-function onlySending({ images }: Setting, job: Job): Side[] {
-  if (!hasTool('python3')) return [];
+function onlySending(setting: Setting, job: Job): Side[] {
+  if (setting.network !== 'unix' || !hasTool('python3')) return [];
   const { size, dataBytes, target, requestsInFlight = 16 } = job;
   const side = (name: string, askedBytes: number): Side => ({
     name: `${LIMIT}${name}`,
     async measure(scope) {
-      const file = await images.random(dataBytes);
-      const uri = await target(scope, size);
+      const file = await setting.images.random(dataBytes);
+      const uri = await target(scope, size, setting.network);
       const how = { requestsInFlight, askedBytes };
       return { value: await onlySend({ file, size: dataBytes }, uri, how) };
     },
@@ -227,7 +241,7 @@ function onlySending({ images }: Setting, job: Job): Side[] {
 
 /** Our own copy of a disk that nobody uses. */
 function copy(setting: Setting, job: Job): Workload {
-  const ours = copying(setting.ours.name, job, (file, uri) =>
+  const ours = copying(setting, setting.ours.name, job, (file, uri) =>
     mustRun(process.execPath, [setting.ours.command[1]!, 'copy', file, uri]),
   );
   const peers = [...nbdcopies(setting, job), ...onlySending(setting, job)];
@@ -237,10 +251,12 @@ function copy(setting: Setting, job: Job): Workload {
 function nbdcopies(setting: Setting, job: Job): Side[] {
   const version = setting.others.get('nbdcopy');
   if (version === undefined) return [];
-  return [copying(`nbdcopy ${version}`, job, (file, uri) => mustRun('nbdcopy', [file, uri]))];
+  const run = (file: string, uri: string) => mustRun('nbdcopy', [file, uri]);
+  return [copying(setting, `nbdcopy ${version}`, job, run)];
 }
 
 function copying(
+  setting: Setting,
   name: string,
   { size, image, target }: Job,
   run: (file: string, uri: string) => Promise<unknown>,
@@ -249,7 +265,7 @@ function copying(
     name,
     async measure(scope) {
       const file = await image(size);
-      const uri = await target(scope, size);
+      const uri = await target(scope, size, setting.network);
       const start = performance.now();
       await run(file, uri);
       const value = (performance.now() - start) / 1000;
@@ -265,7 +281,7 @@ function startToListening(setting: Setting): Workload {
     async measure(scope) {
       const file = await setting.images.randomByPage(LOAD_DISK_BYTES);
       const start = performance.now();
-      const server = await startContender(scope, contender, file);
+      const server = await startContender(scope, contender, file, setting.network);
       return { value: (performance.now() - start) / 1000, peakMemory: server.peakMemory() };
     },
   });
@@ -288,7 +304,7 @@ function plainExport(setting: Setting, load: Load): Workload {
     name: contender.name,
     async measure(scope) {
       const file = await setting.images.randomByPage(LOAD_DISK_BYTES);
-      const server = await startContender(scope, contender, file);
+      const server = await startContender(scope, contender, file, setting.network);
       await warmUp(server.uri, load);
       const { value, cpu } = await underLoad(server, load, setting.seconds);
       await compare(file, server.uri);
@@ -299,7 +315,7 @@ function plainExport(setting: Setting, load: Load): Workload {
     name: `nbdkit file ${setting.others.get('nbdkit')}`,
     async measure(scope) {
       const file = await setting.images.randomByPage(LOAD_DISK_BYTES);
-      const uri = await startNbdkit(scope, ['file', file]);
+      const uri = await startNbdkit(scope, setting.network, ['file', file]);
       const value = await warmIops(uri, load, setting.seconds);
       await compare(file, uri);
       return { value };
@@ -308,7 +324,7 @@ function plainExport(setting: Setting, load: Load): Workload {
   const forgetful: Side = {
     name: `${LIMIT}nbdkit null`,
     async measure(scope) {
-      const uri = await startNbdkit(scope, ['null', String(LOAD_DISK_BYTES)]);
+      const uri = await startNbdkit(scope, setting.network, ['null', String(LOAD_DISK_BYTES)]);
       return { value: await warmIops(uri, load, setting.seconds) };
     },
   };
@@ -320,12 +336,12 @@ function plainExport(setting: Setting, load: Load): Workload {
       return { value: await warmIops(await onlyReceive(scope, file), load, setting.seconds) };
     },
   };
-  const isLongWrite = load.pattern === 'write' && hasTool('python3');
+  const isReceiving = setting.network === 'unix' && load.pattern === 'write' && hasTool('python3');
   return {
     name: `export, ${describeLoad(load)}`,
     unit: 'IOPS',
     ours: side(setting.ours),
-    peers: [side(setting.qsd), nbdkit, forgetful, ...(isLongWrite ? [receiving] : [])],
+    peers: [side(setting.qsd), nbdkit, forgetful, ...(isReceiving ? [receiving] : [])],
   };
 }
 
@@ -338,7 +354,7 @@ function exportWithMirror(setting: Setting, load: Load, mode: CopyMode): Workloa
     name: `${LIMIT}only mirroring, in ${language}`,
     async measure(scope) {
       const file = await setting.images.randomByPage(LOAD_DISK_BYTES);
-      const target = await filled(memoryTarget)(scope, LOAD_DISK_BYTES);
+      const target = await filled(memoryTarget)(scope, LOAD_DISK_BYTES, setting.network);
       const uri = await start(scope, file, target);
       return { value: await warmIops(uri, load, setting.seconds) };
     },
@@ -347,8 +363,8 @@ function exportWithMirror(setting: Setting, load: Load, mode: CopyMode): Workloa
   const relay: Side = {
     name: `${LIMIT}relay in C without a source`,
     async measure(scope) {
-      const target = await memoryTarget(scope, LOAD_DISK_BYTES);
-      const uri = await startNbdkit(scope, ['nbd', `socket=${socketOf(target)}`]);
+      const target = await memoryTarget(scope, LOAD_DISK_BYTES, setting.network);
+      const uri = await startNbdkit(scope, setting.network, ['nbd', `socket=${socketOf(target)}`]);
       return { value: await warmIops(uri, load, setting.seconds) };
     },
   };
@@ -358,7 +374,7 @@ function exportWithMirror(setting: Setting, load: Load, mode: CopyMode): Workloa
     name: `${LIMIT}two trips`,
     async measure(scope) {
       const toUs = (await alone.measure(scope)).value;
-      const target = await filled(memoryTarget)(scope, LOAD_DISK_BYTES);
+      const target = await filled(memoryTarget)(scope, LOAD_DISK_BYTES, setting.network);
       const toTarget = await warmIops(target, load, setting.seconds);
       return { value: 1 / (1 / toUs + 1 / toTarget) };
     },
@@ -376,7 +392,7 @@ function exportWithMirror(setting: Setting, load: Load, mode: CopyMode): Workloa
     peers: [
       side(setting.qsd),
       { ...alone, name: 'our own export without it' },
-      ...(mode === 'write-blocking' ? limits : []),
+      ...(setting.network === 'unix' && mode === 'write-blocking' ? limits : []),
     ],
   };
 }
@@ -397,8 +413,9 @@ function withMirror(setting: Setting, load: Load, mode: CopyMode, before: typeof
     name: contender.name,
     async measure(scope) {
       const file = await setting.images.randomByPage(LOAD_DISK_BYTES);
-      const server = await startContender(scope, contender, file);
-      const mirror = await Mirror.prepare(server, file, await memoryTarget(scope, LOAD_DISK_BYTES));
+      const server = await startContender(scope, contender, file, setting.network);
+      const target = await memoryTarget(scope, LOAD_DISK_BYTES, setting.network);
+      const mirror = await Mirror.prepare(server, file, target);
       await mirror.untilReady(mode);
       await before(server.uri, load);
       const { value, cpu } = await underLoad(server, load, setting.seconds);
@@ -414,8 +431,8 @@ function bytesSent(setting: Setting, load: Load): Workload {
     name: contender.name,
     async measure(scope) {
       const file = await setting.images.randomByPage(LOAD_DISK_BYTES);
-      const server = await startContender(scope, contender, file);
-      const target = await CountingTarget.start(scope, LOAD_DISK_BYTES);
+      const server = await startContender(scope, contender, file, setting.network);
+      const target = await CountingTarget.start(scope, LOAD_DISK_BYTES, setting.network);
       const mirror = await Mirror.prepare(server, file, target.uri);
       await mirror.untilReady('background');
       const { cpu, writtenBytes } = await underLoad(server, load, setting.seconds);
