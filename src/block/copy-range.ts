@@ -20,6 +20,8 @@ export interface CopyOptions {
   readonly assertWanted: () => void;
   /** What is read is held until the target has it: a piece, of 1 MiB or of a unit, at a time. */
   readonly buffers: ByteBudget;
+  /** Zeroes do not go where the target reads as zeroes: they might take space there. */
+  readonly skipsZeroes: boolean;
 }
 
 /**
@@ -33,17 +35,42 @@ export async function copyRange(
   range: DiskRange,
   options: CopyOptions,
 ): Promise<void> {
-  const { unitBytes, flags, assertWanted } = options;
+  const { unitBytes, assertWanted } = options;
   const end = range.offset + range.length;
   for (let at = range.offset; at < end; ) {
     const rest = { offset: at, length: end - at };
     const extents = await extentsOf(source, rest, EXTENTS_MAX);
     for (const extent of extentsInUnits(extents, unitBytes, rest)) {
       assertWanted();
-      if (extent.zero) await target().writeZeroes(extent.offset, extent.length, flags);
+      if (extent.zero) await copyZeroes(target, extent, options);
       else await copyData(source, target, extent, options);
       at = extent.offset + extent.length;
     }
+  }
+}
+
+async function copyZeroes(
+  target: () => BlockNode,
+  extent: DiskRange,
+  { flags, assertWanted, skipsZeroes }: CopyOptions,
+): Promise<void> {
+  if (skipsZeroes && (await readsAsZero(target(), extent))) return;
+  assertWanted();
+  await target().writeZeroes(extent.offset, extent.length, flags);
+}
+
+/** Whether the node says so. */
+export async function readsAsZero(
+  node: BlockNode,
+  { offset, length }: DiskRange,
+): Promise<boolean> {
+  try {
+    const [first] = await node.blockStatus(offset, length, 2);
+    return first!.zero && first!.length === length;
+  } catch (error) {
+    // Who cannot tell may still be able to write.
+    if (error instanceof BlockError) return false;
+    throw error;
   }
 }
 

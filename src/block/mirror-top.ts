@@ -63,6 +63,8 @@ export class MirrorTop extends FilterNode {
   isLeaving = false;
   /** What the target reads as it has: it has not failed to flush. */
   trustsTarget = true;
+  /** What the target says that it reads as zeroes needs no zeroes. */
+  skipsZeroes = false;
   /** What of them goes there is whole multiples of this: the rest is read from the source. */
   writeUnitBytes = 1;
 
@@ -447,7 +449,11 @@ export class MirrorTop extends FilterNode {
       assertWanted();
       return onTarget(this.#target.node, range);
     }
-    const options = { unitBytes, flags, assertWanted, buffers: this.#unitBuffers };
+    const buffers = this.#unitBuffers;
+    const mayAsk = this.skipsZeroes && this.trustsTarget && (flags & WRITE_FUA) === 0;
+    // A target that gives back space is not asked first.
+    const skipsZeroes = mayAsk && !this.#target.node.discards;
+    const options = { unitBytes, flags, assertWanted, buffers, skipsZeroes };
     return copyRange(this.#source.node, () => this.#target.node, range, options);
   }
 

@@ -120,7 +120,8 @@ export abstract class BlockNode {
   write(offset: number, data: Buffer, flags = 0): Completion {
     this.#assertWritable(offset, data.length);
     const { detectZeroes } = this.space;
-    if (detectZeroes !== 'off' && isZero(data)) {
+    // Where zeroes have to be written as data, they are better left in the request they came in.
+    if (detectZeroes !== 'off' && this.features.cheapZero && isZero(data)) {
       const unmap = detectZeroes === 'unmap' ? ZERO_MAY_UNMAP : 0;
       return this.writeZeroes(offset, data.length, flags | unmap);
     }

@@ -214,15 +214,16 @@ export function throttleGroup(options: ThrottleOptions, context: NodeHost): Thro
 }
 
 /**
- * A child that is described in its parent's options takes over what it does not say itself; not
- * `detect-zeroes`, for what passes the parent has been looked at.
+ * A child that is described in its parent's options takes over what it does not say itself; but not
+ * what is to become of zeroes and discards: the parent has followed its own options, and what it
+ * lets pass goes on (`bdrv_inherited_options`).
  */
 export function childOptions(options: RawOptions | ThrottleOptions): NodeOptions | string {
   if (typeof options.file === 'string') return options.file;
   const inherited: CommonOptions = {
     'read-only': options['read-only'],
     'auto-read-only': options['auto-read-only'],
-    discard: options.discard,
+    discard: 'unmap',
     cache: { ...options.cache, ...options.file.cache },
   };
   const given = Object.entries(options.file).filter(([, value]) => value !== undefined);

@@ -1,4 +1,4 @@
-import { extentsOf } from '../block/copy-range.ts';
+import { extentsOf, readsAsZero } from '../block/copy-range.ts';
 import { ZERO_BLOCK_BYTES, type ZeroRun, zeroRuns } from '../block/detect-zeroes.ts';
 import type { MirrorTop } from '../block/mirror-top.ts';
 import {
@@ -88,7 +88,6 @@ export class Copier {
   readonly #listener: CopierListener;
   readonly #window: CopyWindow;
   readonly #dutyCycle: DutyCycle;
-  readonly #skipsZeroes: boolean;
   readonly #clock: Clock;
   readonly #pool: BufferPool;
   #cursor = 0;
@@ -116,15 +115,12 @@ export class Copier {
     /** Bytes of data in flight: where the window begins, and at most. */
     window: { readonly bytesMin: number; readonly bytesMax: number };
     clock: Clock;
-    /** Zeroes are not sent to where the target reads as zeroes already. */
-    skipsZeroes: boolean;
     listener: CopierListener;
   }) {
     this.#top = options.top;
     this.#target = options.target;
     this.#window = new CopyWindow(options.clock, options.window);
     this.#dutyCycle = new DutyCycle(options.clock);
-    this.#skipsZeroes = options.skipsZeroes;
     this.#clock = options.clock;
     this.#listener = options.listener;
     this.#pool = new BufferPool(options.window.bytesMax);
@@ -391,8 +387,8 @@ export class Copier {
   async #zero(range: DiskRange): Promise<void> {
     this.#top.unflushed.add(range.offset, range.length);
     try {
-      const mayAsk = this.#skipsZeroes && this.#top.trustsTarget;
-      if (mayAsk && (await this.#targetIsZero(range))) return;
+      const mayAsk = this.#top.skipsZeroes && this.#top.trustsTarget;
+      if (mayAsk && (await readsAsZero(this.#target(), range))) return;
       this.#assertWanted();
       const startMs = this.#clock.now();
       await this.#target().writeZeroes(range.offset, range.length, this.#top.zeroFlags);
@@ -408,17 +404,6 @@ export class Copier {
       tookMs > ZERO_MS_MAX
         ? SLOW_ZERO_CLAIM_BYTES_MAX
         : Math.min(2 * this.#zeroBytesMax, ZERO_CLAIM_BYTES_MAX);
-  }
-
-  async #targetIsZero({ offset, length }: DiskRange): Promise<boolean> {
-    try {
-      const [first] = await this.#target().blockStatus(offset, length, 2);
-      return first!.zero && first!.length === length;
-    } catch (error) {
-      // Who cannot tell may still be able to write.
-      if (error instanceof BlockError) return false;
-      throw error;
-    }
   }
 
   async #data(range: DiskRange): Promise<void> {

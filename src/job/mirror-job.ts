@@ -55,12 +55,12 @@ export class MirrorJob extends Job implements MirrorListener, CopierListener {
   /** The filter needs the job and the job the filter: this ties the knot, before `start`. */
   attach(parts: MirrorParts): void {
     this.#parts = parts;
+    parts.top.skipsZeroes = this.#settings.trustsZeroes;
     parts.pitfalls.noteMode(this.#copyMode);
     this.#copier = new Copier({
       top: parts.top,
       target: () => parts.target.node,
       window: this.#settings.window,
-      skipsZeroes: this.#settings.trustsZeroes,
       clock: this.clock,
       listener: this,
     });

@@ -160,6 +160,25 @@ for (const driver of ['raw', 'throttle']) {
   }
 }
 
+const onDescribed = (file: string, space: object) => ({
+  ...{ driver: 'raw', 'node-name': 'described' },
+  file: onFile(file, { 'node-name': 'file', ...space }),
+});
+stacks.push([
+  'raw that names a file which another one describes',
+  (_, file, space) => [
+    onDescribed(file, {}),
+    { driver: 'raw', 'node-name': 'top', file: 'file', ...space },
+  ],
+]);
+stacks.push([
+  'raw that describes a file with detect-zeroes unmap',
+  (_, file, space) => [
+    onDescribed(file, { 'detect-zeroes': 'unmap' }),
+    { driver: 'raw', 'node-name': 'top', file: 'file', ...space },
+  ],
+]);
+
 /** A sparse disk that is mirrored to one that is all data: what is allocated there. */
 async function mirrored(
   side: Side,

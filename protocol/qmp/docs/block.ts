@@ -142,7 +142,7 @@ export const BLOCK_DOCS = {
         },
         discard: {
           about: 'What a trim does.',
-          default: '`ignore`; inside of another node as there',
+          default: '`ignore`; `unmap` inside of another node',
         },
         cache: { about: 'What the page cache does.', default: 'all of it' },
         'read-only': { about: 'Opens it for reading.', default: 'false' },

@@ -64,6 +64,13 @@ describe('the space of a node', () => {
     expect([window.discards, node.log]).toEqual([true, ['discard 0+4096']]);
   });
 
+  it('is not asked for with zeroes that would be written as data', async () => {
+    told({ detectZeroes: 'unmap' });
+    node.zeroesAreCheap = false;
+    await node.write(0, Buffer.alloc(4096));
+    expect(node.log).toEqual(['write 0+4096']);
+  });
+
   it.each([
     ['on', 0],
     ['unmap', ZERO_MAY_UNMAP],

@@ -246,6 +246,19 @@ describe('a mirror of a sparse source', () => {
     await rig.jobs.cancelAll();
   });
 
+  it('takes no space on a target that gives none back, when a client trims', async () => {
+    const rig = new MirrorRig({ size: MiB });
+    await rig.source.disk.write(0, pattern(65_536, 1));
+    rig.target.space = { discard: 'ignore', detectZeroes: 'off' };
+    rig.mirror({ copyMode: 'write-blocking' });
+    await rig.ready();
+    await rig.client.node.discard(524_288, 65_536);
+    await rig.client.node.discard(0, 65_536);
+    expect(rig.target.log.filter((entry) => entry.startsWith('zero'))).toEqual(['zero 0+65536']);
+    expect(await areEqual(rig.source, rig.target)).toBe(true);
+    await rig.jobs.cancelAll();
+  });
+
   // The target may be a diff image, that shows its base where nothing was written.
   it.each(['none', 'top'] as const)('with sync %s zeroes what a client zeroed', async (sync) => {
     const rig = new MirrorRig({ size: MiB });
