@@ -46,6 +46,10 @@ describeQsds('the verbs of a job, as in qemu-storage-daemon,', [], (program) => 
       // So slow that it is never READY: one granule is copied, and that is all.
       start({ granularity: 4096, 'buf-size': 4096, speed: 1 }),
       ...refusals([...late, ...complete, 'job-resume', 'block-job-resume']),
+      {
+        send: ['query-block-jobs'],
+        again: (jobs) => !JSON.stringify(jobs).includes('"offset":4096'),
+      },
       verb('block-job-pause', status('paused')),
       ...refusals([...late, ...complete, 'job-pause', 'block-job-pause', 'block-job-cancel']),
       verb('job-cancel', status('null')),

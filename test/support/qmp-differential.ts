@@ -12,6 +12,8 @@ export interface Step {
   readonly send: readonly [command: string, given?: object] | string;
   /** We answer something else on purpose, for the reason in that row. */
   readonly differs?: { readonly row: DifferenceKey; readonly ours: unknown };
+  /** Whether it is to be sent again, on each side: only the last answer is compared. */
+  readonly again?: (returned: unknown) => boolean;
   /** Waits, on both sides, until this event has come. */
   readonly until?: readonly [event: string, data: object];
   /** The script's `repair` is done before it. */
@@ -123,13 +125,16 @@ async function makeDirectory(): Promise<string> {
 }
 
 async function ask(peer: QmpPeer, step: Step, directory: string): Promise<Message> {
-  const { send, until } = step;
+  const { send, until, again } = step;
   const message =
     typeof send === 'string'
       ? `${send}\n`
       : JSON.stringify({ execute: send[0], arguments: send[1] });
-  peer.send(message.replaceAll('$D', directory));
-  const reply = await peer.reply();
+  let reply: Message;
+  do {
+    peer.send(message.replaceAll('$D', directory));
+    reply = await peer.reply();
+  } while (again?.(reply['return']));
   if (until !== undefined) {
     const wanted = Object.entries(until[1]);
     await peer.event(until[0], (data) => wanted.every(([key, value]) => data[key] === value));

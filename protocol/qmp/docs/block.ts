@@ -14,6 +14,7 @@ export const BLOCK_DOCS = {
           'a name is a letter, then letters, digits, `-`, `.` and `_`, 31 at most',
         "Duplicate nodes with node-name='n'": 'the name is taken',
         "Cannot find device='n' nor node-name='n'": '`file` names a node that is not there',
+        "Value '-1' is out of range for parameter 'offset'": 'so is a `size` below 0',
         'Could not open "/disk": No such file or directory':
           'the system refused; the sentence names the file and the reason',
         "Throttle group 'tg' does not exist": 'as it says',
@@ -29,10 +30,10 @@ export const BLOCK_DOCS = {
       members: { 'node-name': 'Name of the node.' },
       errors: {
         "Failed to find node with node-name='n'": 'there is no such node',
-        'Node n is in use': 'an export or a job uses it',
+        'Node n is in use': 'an export uses it, or it is the target of a mirror',
         "Node 'n' is busy: block device is in use by block job: mirror":
-          'it is the target of a mirror',
-        'Node n is not owned by the monitor': 'it came with another node, or is a filter',
+          'it is the source or the filter of a mirror',
+        'Node n is not owned by the monitor': 'it came with another node',
         'Block device n is in use': 'another node is on top of it',
       },
     },
@@ -71,7 +72,9 @@ export const BLOCK_DOCS = {
       errors: {
         "Cannot find device='' nor node-name='n'": 'there is no such node',
         "Parameter 'size' expects a >0 size": 'it is negative',
-        "Device 'n' is in use": 'a mirror reads or writes the disk',
+        "Node 'n' is busy: block device is in use by block job: mirror":
+          'it is the source, the filter or the target of a mirror',
+        "Device 'n' is in use": 'a mirror uses a node above or below it',
         "Permission conflict on node 'n': permissions 'resize' are both required by ...":
           'an export shows the disk',
         "Bitmap 'b' is currently in use by another operation and cannot be used": 'as it says',

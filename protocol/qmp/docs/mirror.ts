@@ -160,7 +160,8 @@ export const MIRROR_DOCS = {
         '`sync: none` with `mode: absolute-paths` would need a target with a backing file',
       'Cannot grow NBD nodes':
         'the export is shorter than the source (with `mode: existing` the job fails instead)',
-      "Unknown driver 'qcow2'": '`format` is neither `raw` nor `nbd`',
+      "Unknown file format 'qcow2'": '`format` is neither `raw` nor `nbd`',
+      "Unknown driver 'qcow2'": 'the same, with `mode: existing`',
       'Cannot open node "#block003": Cannot connect to unix:/run/x.sock: there is no such socket':
         'there is no server, or, in other words, it does not export this',
       "Duplicate nodes with node-name='n'": 'the name of the target is taken',

@@ -53,6 +53,10 @@ export const OBJECT_DOCS = {
         "Parameter 'id' expects an identifier":
           'an id is a letter, then letters, digits, `-`, `.` and `_`',
         "attempt to add duplicate property 'tg' to object (type 'container')": 'the id is taken',
+        'poll-max-ns value must be in range [0, 9223372036854775807]':
+          'so are others of an iothread',
+        'bad thread-pool-min/thread-pool-max values':
+          'they contradict each other, or are too large',
         'Property values cannot be negative': 'an `x-` limit is',
         [TOTAL_AND_PARTS]: 'a limit for both, and one for reads or writes',
         'bps/iops/max values must be within [0, 1000000000000000]': 'a limit is not',
